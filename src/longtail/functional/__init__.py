@@ -1,0 +1,36 @@
+"""The mathematics: tensors in, tensors out; no state, no input or output.
+
+Hyperparameters are keyword-only and their defaults are the paper's. C is the number of classes.
+"""
+
+from longtail.functional.counting import correct_counts, per_class_scores, predicted_classes, top_k_hits
+from longtail.functional.difficulty import TauRule, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
+from longtail.functional.frequency import (
+    difficulty_probabilities,
+    effective_number_weights,
+    power_law_probabilities,
+    power_law_weights,
+    progressive_probabilities,
+)
+from longtail.functional.losses import focal_loss, hinge_loss, mse_loss, sigmoid_focal_loss
+
+__all__ = [
+    "TauRule",
+    "correct_counts",
+    "difficulty_probabilities",
+    "difficulty_weights",
+    "dynamic_tau",
+    "effective_number_weights",
+    "focal_loss",
+    "hinge_loss",
+    "mse_loss",
+    "per_class_scores",
+    "performance_bias",
+    "power_law_probabilities",
+    "power_law_weights",
+    "predicted_classes",
+    "progressive_probabilities",
+    "resolve_tau",
+    "sigmoid_focal_loss",
+    "top_k_hits",
+]

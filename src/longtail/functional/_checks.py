@@ -1,0 +1,51 @@
+"""Checks and precision rules that the pure functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from longtail.errors import LongtailError
+
+__all__: list[str] = []
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """float32 and float64 as they are, everything else (half, bfloat16, integers) as float32."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def check_range(value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False):
+    """Raise unless ``low <= value <= high`` (strictly where open); NaN never passes."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and (low < value if open_low else low <= value) and (value < high if open_high else value <= high)):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise LongtailError(f"{name} is {value!r}: it must be a number in {interval}")
+
+
+def check_choice(value: object, name: str, known: Sequence[str]) -> None:
+    """Raise unless ``value`` is one of ``known``."""
+    if value not in known:
+        raise LongtailError(f"unknown {name} {value!r}: known are {', '.join(known)}")
+
+
+def check_labels(target: Tensor, num_classes: int) -> None:
+    """Raise unless ``target`` holds integers in ``[0, num_classes)``; reads the values, so it waits for the device."""
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise LongtailError(f"targets must be class indices (integers), not {str(target.dtype).removeprefix('torch.')}")
+    if target.numel() == 0:
+        return
+    low, high = (int(v) for v in torch.aminmax(target))
+    if low < 0 or high >= num_classes:
+        label = low if low < 0 else high
+        raise LongtailError(f"label {label} is out of range: {num_classes} classes have labels 0 to {num_classes - 1}")
+
+
+def counts_as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
+    """Class counts ``[C]`` as float64 on the CPU, checked."""
+    counts = torch.as_tensor(class_counts).detach().to("cpu", torch.float64)
+    if counts.ndim != 1 or not len(counts) or not bool(torch.isfinite(counts).all()) or bool((counts < 0).any()):
+        raise LongtailError("class_counts must be a non-empty list of finite numbers >= 0, one a class")
+    return counts
