@@ -1,0 +1,152 @@
+"""What all samplers share: seeded epochs, shards by stride, and the samples of every class, side by side."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from longtail.errors import LongtailError
+
+__all__ = ["ClassIndex", "EpochSampler", "as_tensor", "whole_number"]
+
+_CHUNK = 2**18  # labels that are grouped at a time
+_MAX_CLASSES = 2**24  # above it the "labels" are surely something else: fail before the memory is asked for
+
+
+class EpochSampler(Sampler[int]):
+    """Base of the samplers: one global order an epoch, drawn from the seed and the epoch, sharded on request.
+
+    Rank r of R takes the positions r, r + R, r + 2R, ... of the global order, so interleaving the shards gives the
+    order back. All ranks get equally many: where R does not divide the length, the first indices of the order are
+    appended once more to fill it up. With the defaults (one replica) the sampler yields the global order itself, as
+    Lightning and Accelerate expect, which shard what they are given.
+
+    Args:
+        seed: Seed of the draws; the same on every rank.
+        num_replicas: Number of processes that share the order.
+        rank: This process, in ``[0, num_replicas)``.
+
+    Raises:
+        LongtailError: a number out of range.
+    """
+
+    def __init__(self, *, seed: int, num_replicas: int, rank: int) -> None:
+        self.seed = whole_number("seed", seed)
+        self.num_replicas = whole_number("num_replicas", num_replicas, least=1)
+        self.rank = whole_number("rank", rank, least=0)
+        if rank >= num_replicas:
+            raise LongtailError(f"rank must be below num_replicas = {num_replicas}, not {rank}")
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 0) whose order is drawn next; without it every epoch has the same order."""
+        self.epoch = whole_number("epoch", epoch, least=0)
+
+    def _order_length(self) -> int:
+        """Length of this epoch's global order."""
+        raise TypeError(f"{type(self).__name__} defines no order")
+
+    def _order(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """This epoch's global order, in chunks; ``generator`` is seeded for it."""
+        raise TypeError(f"{type(self).__name__} defines no order")
+
+    def __len__(self) -> int:
+        """Number of indices that this rank yields."""
+        return -(-self._order_length() // self.num_replicas)
+
+    def iter_chunks(self) -> Iterator[Tensor]:
+        """This rank's indices as a series of integer tensors: the quick way for code that gathers whole batches."""
+        chunks = self._order(self._generator())
+        return chunks if self.num_replicas == 1 else self._shard(chunks)
+
+    def _generator(self) -> torch.Generator:
+        # Neighbouring (seed, epoch) pairs must not share a stream, as with seed + epoch; torch uses the low 32 bits.
+        return torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch) % 2**32)
+
+    def _shard(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        missing = len(self) * self.num_replicas - self._order_length()
+        head: list[int] = []
+        position = 0
+        for chunk in chunks:
+            head += chunk[: missing - len(head)].tolist()
+            yield chunk[(self.rank - position) % self.num_replicas :: self.num_replicas]
+            position += len(chunk)
+        filling = torch.tensor(list(itertools.islice(itertools.cycle(head), missing)), dtype=torch.int64)
+        yield filling[(self.rank - position) % self.num_replicas :: self.num_replicas]
+
+    def indices(self) -> Tensor:
+        """All of this rank's indices of the epoch, int64 ``[len(self)]``."""
+        return torch.cat(list(self.iter_chunks())).long()
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(chunk.tolist() for chunk in self.iter_chunks())
+
+
+class ClassIndex:
+    """The samples of each class, side by side: class c has ``order[start[c] : start[c] + count[c]]``.
+
+    It takes 4 bytes a sample (8 from 2^31 samples on) and is built chunk by chunk, without a sorted copy of the labels.
+
+    Args:
+        labels: Class index of every sample, ``[N]``: tensor, array or list of whole numbers >= 0.
+        num_classes: Labels must be below it; None: one more than the largest label.
+
+    Raises:
+        LongtailError: no labels, not one whole number per sample, or a label out of range.
+    """
+
+    def __init__(self, labels: Tensor | Sequence[int], *, num_classes: int | None = None) -> None:
+        values = as_tensor("labels", labels)
+        if values.dim() != 1 or values.is_floating_point() or values.is_complex():
+            kind = f"{values.dtype} of shape {list(values.shape)}"
+            raise LongtailError(f"labels must be one whole number per sample, [N], not {kind}")
+        if not len(values):
+            raise LongtailError("labels is empty: a sampler needs at least one sample")
+        least, most = int(values.min()), int(values.max())
+        limit = _MAX_CLASSES if num_classes is None else num_classes
+        if least < 0 or most >= limit:
+            wrong = least if least < 0 else most
+            raise LongtailError(f"label {wrong} is out of range: labels are class indices from 0 to {limit - 1}")
+        size = most + 1 if num_classes is None else num_classes
+        step = max(_CHUNK, size)
+        self.count = torch.zeros(size, dtype=torch.int64)
+        for chunk in values.split(step):
+            self.count += torch.bincount(chunk.long(), minlength=size)
+        self.start = self.count.cumsum(0) - self.count
+        self.order = torch.empty(len(values), dtype=torch.int32 if len(values) < 2**31 else torch.int64)
+        free = self.start.clone()  # where the next sample of each class goes
+        for first in range(0, len(values), step):
+            label, sample = values[first : first + step].long().sort(stable=True)
+            count = torch.bincount(label, minlength=size)
+            place = torch.arange(len(label)) + (free - (count.cumsum(0) - count)).index_select(0, label)
+            self.order[place] = (sample + first).to(self.order.dtype)
+            free += count
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def as_tensor(name: str, values: Any) -> Tensor:
+    """``values`` (tensor, array, list) as a tensor in the CPU's memory, or a clear error that calls them ``name``."""
+    try:
+        return torch.as_tensor(values).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LongtailError(f"{name} cannot be read as a tensor of numbers: {error}") from None
+
+
+def whole_number(name: str, value: int, *, least: int | None = None) -> int:
+    """``value`` if it is a whole number, and at least ``least``, or a clear error that calls it ``name``."""
+    bound = "" if least is None else f" >= {least}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise LongtailError(f"{name} must be a whole number{bound}, not {value!r}") from None
+    if isinstance(value, bool) or (least is not None and number < least):
+        raise LongtailError(f"{name} must be a whole number{bound}, not {value!r}")
+    return number
