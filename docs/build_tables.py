@@ -1,0 +1,92 @@
+"""Write the measured numbers into README.md and docs/*.md, so that none of them is typed by hand.
+
+A page holds a pair of markers, and this script fills what lies between them from ``results/*.csv``:
+
+    <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
+    <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
+
+Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKERS = re.compile(r"(<!-- (results|benchmarks)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file; none if the file does not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def ours(row: dict[str, str]) -> str:
+    """Mean and standard deviation over seeds, and how many seeds."""
+    spread = f" ± {float(row['std']):.2f}" if row["std"] and int(row["n"]) > 1 else ""
+    return f"{float(row['mean']):.2f}{spread} ({row['n']})"
+
+
+def results_table(rows: list[dict[str, str]], table: str, columns: list[str]) -> str:
+    """One line a method; for each column our mean ± std (number of seeds) beside what the paper prints."""
+    rows = [row for row in rows if row["table"] == table and (not columns or row["column"] in columns)]
+    columns = columns or list(dict.fromkeys(row["column"] for row in rows))
+    cells = {(row["row"], row["column"]): row for row in rows}
+    header = ["", *(title for column in columns for title in (f"{column}: ours", "paper"))]
+    body = []
+    for name in dict.fromkeys(row["row"] for row in rows):
+        line = [f"`{name}`"]
+        for column in columns:
+            cell = cells.get((name, column))
+            line += [ours(cell), cell["paper"] or "–"] if cell else ["–", "–"]
+        body.append(line)
+    return markdown(header, body) if body else ""
+
+
+def benchmarks_table(rows: list[dict[str, str]]) -> str:
+    header = ["what", "size", "ours", "compared with", "ratio", "hardware"]
+    keys = ["name", "size", "ours", "other", "ratio", "hardware"]
+    return markdown(header, [[row[key] for key in keys] for row in rows]) if rows else ""
+
+
+def fill(text: str, root: Path = ROOT) -> str:
+    """The page's text with every pair of markers filled."""
+
+    def replace(match: re.Match[str]) -> str:
+        opening, kind, arguments, _, closing = match.groups()
+        if kind == "benchmarks":
+            table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
+        else:
+            name, *columns = arguments.split()
+            table = results_table(read(root / "results" / "paper.csv"), name, columns)
+        return f"{opening}\n{table}\n{closing}" if table else f"{opening}{closing}"
+
+    return MARKERS.sub(replace, text)
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        if (filled := fill(text)) != text:
+            stale.append(page.relative_to(ROOT))
+            if "--check" not in arguments:
+                page.write_text(filled, encoding="utf-8")
+    for page in stale:
+        print(page)
+    return int("--check" in arguments and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
