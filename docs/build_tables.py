@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = re.compile(r"(<!-- (results|benchmarks)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|benchmarks)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -70,7 +70,7 @@ def fill(text: str, root: Path = ROOT) -> str:
         else:
             name, *columns = arguments.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns)
-        return f"{opening}\n{table}\n{closing}" if table else f"{opening}{closing}"
+        return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
     return MARKERS.sub(replace, text)
 
