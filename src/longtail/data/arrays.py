@@ -1,0 +1,154 @@
+"""Readers of published data sets that fit in memory: scikit-learn's digits, idx files, CIFAR pickles and npz files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longtail.data.base import Split
+from longtail.errors import LongtailError
+
+__all__ = ["read_cifar", "read_digits", "read_idx_pair", "safe_unpickle"]
+
+CIFAR100_NAMES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
+    "caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant "
+    "flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
+    "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate "
+    "poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider "
+    "squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle "
+    "wardrobe whale willow_tree wolf woman worm"
+).split()
+CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+
+
+def _split(images: np.ndarray, labels: np.ndarray, num_classes: int, source: object) -> Split:
+    if len(images) != len(labels) or len(images) == 0:
+        raise LongtailError(
+            f"{source}: {len(images)} images but {len(labels)} labels; the file is damaged, fetch it again"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise LongtailError(
+            f"{source}: labels run from {labels.min()} to {labels.max()}, not within 0..{num_classes - 1}"
+        )
+    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+
+
+def read_digits() -> Split:
+    """The 1797 digits of 8x8 pixels that come with scikit-learn, as uint8 ``[N, 1, 8, 8]``."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise LongtailError("the digits data set needs scikit-learn: pip install 'longtail[train]'") from None
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return _split(images, digits.target, 10, "scikit-learn's digits")
+
+
+def _read_idx(path: Path, dims: int) -> np.ndarray:
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise LongtailError(f"{path} cannot be read ({error}): fetch it again") from None
+    head = 4 + 4 * dims
+    shape = tuple(int(n) for n in np.frombuffer(raw[4:head], ">i4"))
+    if len(raw) < head or raw[:4] != bytes([0, 0, 8, dims]) or len(raw) != head + int(np.prod(shape, dtype=np.int64)):
+        raise LongtailError(f"{path} is not a whole idx file of {dims} dimensions (or truncated): fetch it again")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape).copy()
+
+
+def read_idx_pair(images: Path, labels: Path, num_classes: int = 10) -> Split:
+    """MNIST's format: an idx file of images and one of labels, plain or gzipped, as uint8 ``[N, 1, H, W]``."""
+    return _split(_read_idx(images, 3)[:, None], _read_idx(labels, 1), num_classes, images)
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    if encoding.replace("-", "").replace("_", "").lower() not in ("latin1", "iso88591"):
+        raise pickle.UnpicklingError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain containers, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return _encode
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
+            return getattr(np._core.multiarray, name)
+        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
+            return np._core.numeric._frombuffer
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def safe_unpickle(path: Path) -> Any:
+    """Read a pickle of numpy arrays and plain containers, and refuse any other.
+
+    Raises:
+        LongtailError: the file asks for anything else, or is damaged.
+    """
+    try:
+        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise LongtailError(
+            f"{path} is refused: {error}, and only numpy arrays are read; fetch the data again"
+        ) from None
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise LongtailError(f"{path} is damaged ({type(error).__name__}): fetch it again") from None
+
+
+def _cifar_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    batch = safe_unpickle(path)
+    try:
+        labels = np.asarray(batch["fine_labels" if num_classes == 100 else "labels"], np.int64)
+        return np.asarray(batch["data"], np.uint8).reshape(len(labels), 3, 32, 32), labels
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise LongtailError(f"{path} is no CIFAR-{num_classes} batch: fetch it again") from None
+
+
+def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels = file["images"], file["labels"]
+    except Exception as error:
+        raise LongtailError(f"{path} cannot be read ({error}): it must hold arrays images and labels") from None
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise LongtailError(f"{path}: images must be uint8 [N, 32, 32, 3] and labels integers [N]")
+    return images.transpose(0, 3, 1, 2), labels
+
+
+def read_cifar(folder: Path, num_classes: int) -> tuple[Split, Split, list[str]]:
+    """CIFAR-10 or CIFAR-100 from the published pickles in ``folder``, or from ``cifar100_train.npz`` and ``_test.npz``.
+
+    Returns:
+        Training and test images as uint8 ``[N, 3, 32, 32]``, and the class names.
+    """
+    names = list(CIFAR100_NAMES if num_classes == 100 else CIFAR10_NAMES)
+    parts = []
+    for split in ("train", "test"):
+        npz = folder / f"cifar{num_classes}_{split}.npz"
+        if npz.is_file():
+            parts.append(_split(*_cifar_npz(npz), num_classes, npz))
+            continue
+        ten = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
+        batches = [_cifar_batch(folder / f, num_classes) for f in ([split] if num_classes == 100 else ten)]
+        images, labels = (np.concatenate(column) for column in zip(*batches, strict=True))
+        parts.append(_split(images, labels, num_classes, folder))
+    meta = folder / ("meta" if num_classes == 100 else "batches.meta")
+    if meta.is_file():
+        content = safe_unpickle(meta)
+        key = "fine_label_names" if num_classes == 100 else "label_names"
+        if isinstance(content, dict) and len(content.get(key, ())) == num_classes:
+            names = [str(name) for name in content[key]]
+    return parts[0], parts[1], names

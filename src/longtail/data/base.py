@@ -1,0 +1,91 @@
+"""What every reader returns: splits of images with labels, and what a model must know about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["ImageData", "Split"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images with one label each.
+
+    Args:
+        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}. On disk: N file paths.
+        labels: int64 ``[N]`` in ``[0, num_classes)``.
+    """
+
+    images: Tensor | Sequence[str]
+    labels: Tensor
+
+    @property
+    def in_memory(self) -> bool:
+        return isinstance(self.images, Tensor)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_counts(self, num_classes: int) -> list[int]:
+        """Number of images of each class, ``[C]``."""
+        return torch.bincount(self.labels, minlength=num_classes).tolist()
+
+    def subset(self, index: Tensor) -> Split:
+        """The rows ``index`` (int64), in that order."""
+        images = self.images[index] if isinstance(self.images, Tensor) else [self.images[i] for i in index.tolist()]
+        return Split(images, self.labels[index])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A classification data set, split.
+
+    Args:
+        name: As the user wrote it, e.g. ``cifar100`` or ``folder:photos``.
+        class_names: Readable names, ``[C]``.
+        train: What is trained on.
+        val: The difficulty split, held out of training; None only under the ``cao`` protocol.
+        test: Read once, at the end.
+        select: Separate split for the choice of ``model_best``; None: ``val`` (then the training loss decides without it).
+        mean: Channel means of the training images in [0, 1], as used for normalisation.
+        std: Channel standard deviations, likewise.
+        crop_padding: Pixels of padding before the random crop of training, at the data's own size; 0: no crop.
+        flip: Whether a horizontal flip keeps the label (not for digits).
+        crop_scale: Share of a file's area that the random resized crop of training keeps, smallest and largest.
+        color_jitter: Strength of brightness, contrast and saturation jitter of files in training.
+        center_crop: Share of a file's shorter side that evaluation keeps (224 / 256 is the usual one); 1: all of it.
+        notes: What the user should know, one line each (classes too small to split, dropped files, ...).
+    """
+
+    name: str
+    class_names: Sequence[str]
+    train: Split
+    val: Split | None
+    test: Split
+    select: Split | None = None
+    mean: Sequence[float] = (0.5, 0.5, 0.5)
+    std: Sequence[float] = (0.25, 0.25, 0.25)
+    crop_padding: int = 0
+    flip: bool = False
+    crop_scale: tuple[float, float] = (0.35, 1.0)
+    color_jitter: float = 0.0
+    center_crop: float = 1.0
+    notes: Sequence[str] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return len(self.mean)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images held in memory; None for files, which have sizes of their own."""
+        return self.train.images.shape[-1] if isinstance(self.train.images, Tensor) else None

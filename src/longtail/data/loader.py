@@ -1,0 +1,296 @@
+"""Batches for training and evaluation, from memory or from files, behind one interface.
+
+Every random draw is a function of (seed, epoch, batch number, position in the batch) and of nothing else: not of the
+number of workers, of what was drawn before, or of the global generators, which are neither used nor changed. So a run
+that was killed and continued sees the same images as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longtail.data.base import ImageData, Split
+from longtail.data.photos import read_image
+from longtail.errors import LongtailError
+
+__all__ = ["Loader", "draw_key", "make_loader", "suggest_workers"]
+
+CACHE_BYTES = 1 << 30
+"""Decoded files are kept in memory up to about this size."""
+Batch = tuple[Tensor, Tensor]
+
+
+class Loader(Protocol):
+    """Turns batches of indices into batches of images and targets on the device."""
+
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
+        """Yield for each int64 ``[B]`` of ``batches`` float32 images ``[B, C, S, S]``, normalised, and int64 targets ``[B]``."""
+        ...
+
+    def close(self) -> None:
+        """End the worker processes, if there are any; they also end with the last reference to the loader."""
+        ...
+
+
+def draw_key(*numbers: int) -> int:
+    """A well-mixed 63-bit seed from a tuple of integers."""
+    digest = hashlib.blake2b(struct.pack(f"<{len(numbers)}q", *numbers), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def make_loader(
+    split: Split,
+    data: ImageData,
+    *,
+    image_size: int | None,
+    train: bool,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    seed: int = 0,
+    channels_last: bool = True,
+    channels: int | None = None,
+) -> Loader:
+    """The loader of one split.
+
+    Args:
+        split: Images and labels; indices of batches are rows of it.
+        data: The data set that it belongs to: normalisation and augmentation.
+        image_size: S; None keeps the size of images in memory (files need one).
+        train: Augment. Images in memory: random crop after padding, and flip, where the data set allows them; files:
+            random resized crop, flip, colour jitter. Otherwise the whole image, or its centre.
+        device: Where the batches are wanted. Images in memory live there as uint8.
+        workers: Processes that decode files; 0: none, and files that fit into memory are decoded only once.
+        seed: Seed of the augmentation. Under several processes give each its own.
+        channels_last: Memory format of the images.
+        channels: 3 repeats grey images for a model made for colour; None: as the data set has.
+
+    Raises:
+        LongtailError: size missing or too small; while iterating: a file that cannot be read.
+    """
+    channels = channels or data.channels
+    if channels not in (data.channels, 3):
+        raise LongtailError(f"images with {data.channels} channels cannot be given as {channels}")
+    if image_size is None and not split.in_memory:
+        raise LongtailError("images in files have different sizes: give --image-size")
+    if image_size is not None and image_size < 1:
+        raise LongtailError(f"image size {image_size} must be at least 1")
+    kind = _MemoryLoader if split.in_memory else _FileLoader
+    return kind(split, data, image_size, train, torch.device(device), workers, seed, channels_last, channels)
+
+
+def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
+    """Worker processes for a training split: none if its decoded files fit into memory, else one a CPU, at most 8."""
+    if split.in_memory or _cache_bytes(len(split), image_size, train=True) <= CACHE_BYTES:
+        return 0
+    return max(1, min(8, cpus))
+
+
+class _Normalise:
+    """uint8 to normalised float32 in one conversion and two passes in place."""
+
+    def __init__(self, data: ImageData, device: torch.device, channels: int, channels_last: bool) -> None:
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std))
+        self.scale, self.shift = 1 / (255 * std), -mean / std
+        self.channels = channels
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images: Tensor) -> Tensor:
+        images = images.to(torch.float32, memory_format=self.format).mul_(self.scale).add_(self.shift)
+        if images.shape[1] != self.channels:
+            images = images.expand(-1, self.channels, -1, -1).contiguous(memory_format=self.format)
+        return images
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    if images.shape[-2:] == (size, size):
+        return images
+    parts = [
+        F.interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
+        for part in images.split(1024)
+    ]
+    return torch.cat(parts) if parts else images.new_empty(0, images.shape[1], size, size)
+
+
+class _MemoryLoader:
+    def __init__(
+        self,
+        split: Split,
+        data: ImageData,
+        image_size: int | None,
+        train: bool,
+        device: torch.device,
+        workers: int,
+        seed: int,
+        channels_last: bool,
+        channels: int,
+    ) -> None:
+        assert isinstance(split.images, Tensor)
+        side = split.images.shape[-1]
+        size = image_size or side
+        self.images = _resize(split.images, size).to(device)
+        self.labels = split.labels.to(device)
+        self.padding = round(data.crop_padding * size / side) if train else 0
+        self.flip = data.flip and train
+        self.device, self.seed = device, seed
+        self.normalise = _Normalise(data, device, channels, channels_last)
+
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
+        for number, batch in enumerate(batches):
+            index = batch.to(self.device)
+            images = self.images[index]
+            if self.padding or self.flip:
+                images = self._augment(images, draw_key(self.seed, epoch, number))
+            yield self.normalise(images), self.labels[index]
+
+    def _augment(self, images: Tensor, key: int) -> Tensor:
+        generator = torch.Generator().manual_seed(key)
+        count, pad = len(images), self.padding
+        draws = torch.rand(3, count, generator=generator)
+        rows, columns = (draws[:2] * (2 * pad + 1)).long().to(self.device)
+        if pad:
+            size = images.shape[-1]
+            # All shifted windows of all padded images as a view, and one gather that picks a window for each image.
+            windows = F.pad(images, [pad] * 4).unfold(2, size, 1).unfold(3, size, 1)
+            images = windows[torch.arange(count, device=self.device), :, rows, columns]
+        if self.flip:
+            mirror = (draws[2] < 0.5).to(self.device).view(-1, 1, 1, 1)
+            images = torch.where(mirror, images.flip(-1), images)
+        return images
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _cache_bytes(count: int, size: int, *, train: bool) -> int:
+    return count * 3 * size * size * (16 if train else 3) // 3
+
+
+class _Photos(torch.utils.data.Dataset[Any]):
+    """Reads and transforms files; an item is a path with the seed of its augmentation (-1: none)."""
+
+    def __init__(self, data: ImageData, size: int, *, train: bool, cache: bool) -> None:
+        from torchvision.transforms import v2
+
+        self.size, self.channels, self.center = size, data.channels, data.center_crop
+        self.cache: dict[str, Tensor] | None = {} if cache else None
+        jitter = data.color_jitter
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=data.crop_scale, antialias=True),
+                *([v2.RandomHorizontalFlip()] if data.flip else []),
+                *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),
+            ]
+        )
+        self.train = train
+
+    def _load(self, path: str) -> Tensor:
+        """The image that augmentation starts from, or what evaluation sees; the same with and without the cache."""
+        if self.cache is not None and path in self.cache:
+            return self.cache[path]
+        if self.train:
+            image = read_image(path, channels=self.channels, shorter=2 * self.size)
+        else:
+            image = self._center(read_image(path, channels=self.channels, shorter=4 * self.size))
+        if self.cache is not None:
+            self.cache[path] = image
+        return image
+
+    def _center(self, image: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import functional
+
+        height, width = image.shape[-2:]
+        side = max(1, round(min(height, width) * self.center))
+        top, left = (height - side) // 2, (width - side) // 2
+        return functional.resized_crop(image, top, left, side, side, [self.size, self.size], antialias=True)
+
+    def __getitem__(self, item: tuple[str, int]) -> Tensor:
+        path, key = item
+        image = self._load(path)
+        if self.train:
+            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
+                torch.default_generator.manual_seed(key)
+                image = self.transform(image)
+        return image
+
+    def __getitems__(self, items: Sequence[tuple[str, int]]) -> Tensor | str:
+        """A batch, or what is wrong with a file: an exception would arrive with a worker's traceback as its message."""
+        try:
+            return torch.stack([self[item] for item in items])
+        except LongtailError as error:
+            return str(error)
+
+
+class _Plan:
+    """The batch sampler: the items of one epoch, made when they are asked for."""
+
+    def __init__(self, paths: Sequence[str], seed: int) -> None:
+        self.paths, self.seed, self.epoch = paths, seed, 0
+        self.batches: list[list[int]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        for number, batch in enumerate(self.batches):
+            yield [(self.paths[i], draw_key(self.seed, self.epoch, number, k)) for k, i in enumerate(batch)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+class _FileLoader:
+    def __init__(
+        self,
+        split: Split,
+        data: ImageData,
+        image_size: int | None,
+        train: bool,
+        device: torch.device,
+        workers: int,
+        seed: int,
+        channels_last: bool,
+        channels: int,
+    ) -> None:
+        assert image_size is not None and not isinstance(split.images, Tensor)
+        self.labels, self.device = split.labels, device
+        self.normalise = _Normalise(data, device, channels, channels_last)
+        self.plan = _Plan(split.images, seed)
+        cache = workers == 0 and _cache_bytes(len(split), image_size, train=train) <= CACHE_BYTES
+        self.loader: torch.utils.data.DataLoader[Any] | None = torch.utils.data.DataLoader(
+            _Photos(data, image_size, train=train, cache=cache),
+            batch_sampler=self.plan,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=_as_is,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            multiprocessing_context="spawn" if workers else None,  # a fork of a process with threads can hang
+            generator=torch.Generator(),
+        )
+
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
+        if self.loader is None:
+            raise LongtailError("this loader is closed: make a new one")
+        indices = [batch.cpu() for batch in batches]
+        self.plan.batches, self.plan.epoch = [index.tolist() for index in indices], epoch
+        try:
+            for index, images in zip(indices, self.loader, strict=True):
+                if isinstance(images, str):
+                    raise LongtailError(images)
+                images = images.to(self.device, non_blocking=True)
+                yield self.normalise(images), self.labels[index].to(self.device, non_blocking=True)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise LongtailError(f"a process that reads images ended ({error}): use fewer --workers, or 0") from None
+
+    def close(self) -> None:
+        """End the workers."""
+        self.loader = None
