@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ def full_precision(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
-def check_range(value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False):
+def check_range(
+    value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+) -> None:
     """Raise unless ``low <= value <= high`` (strictly where open); NaN never passes."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not (number and (low < value if open_low else low <= value) and (value < high if open_high else value <= high)):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise LongtailError(f"{name} is {value!r}: it must be a number in {interval}")
@@ -49,3 +52,15 @@ def counts_as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
     if counts.ndim != 1 or not len(counts) or not bool(torch.isfinite(counts).all()) or bool((counts < 0).any()):
         raise LongtailError("class_counts must be a non-empty list of finite numbers >= 0, one a class")
     return counts
+
+
+def checked_performance(performance: Tensor) -> Tensor:
+    """Class performance ``[C]`` in full precision; raises on NaN and on values outside [0, 1]."""
+    performance = full_precision(torch.as_tensor(performance))
+    if performance.ndim != 1 or not len(performance):
+        raise LongtailError(f"performance must have shape [C], one value a class, not {list(performance.shape)}")
+    good = (performance >= 0) & (performance <= 1 + 1e-6)  # an average of ones may round to a little above 1
+    if not bool(good.all()):
+        c = int((~good).nonzero()[0])
+        raise LongtailError(f"performance of class {c} is {float(performance[c]):g}: it must be in [0, 1]")
+    return performance

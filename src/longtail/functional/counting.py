@@ -31,8 +31,8 @@ def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int) -
         return prediction
     if tuple(prediction.shape) != (*shape[:1], num_classes, *shape[1:]):
         raise LongtailError(
-            f"predictions of shape {list(prediction.shape)} ({str(prediction.dtype).removeprefix('torch.')}) do not fit "
-            f"targets of shape {list(shape)}: give logits [B, {num_classes}] or integer class indices [B]"
+            f"predictions of shape {list(prediction.shape)} and type {str(prediction.dtype).removeprefix('torch.')} "
+            f"do not fit targets of shape {list(shape)}: give logits [B, {num_classes}] or integer class indices [B]"
         )
     value, index = prediction.max(1)
     if prediction.is_floating_point() and bool(value.isnan().any()):  # max is NaN wherever a logit is

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_range, full_precision
+from longtail.functional._checks import check_choice, check_range, checked_performance, full_precision
 
 __all__ = ["TauRule", "difficulty_weights", "dynamic_tau", "performance_bias", "resolve_tau"]
 
@@ -33,7 +34,7 @@ def performance_bias(performance: Tensor, *, eps: float = 0.01) -> Tensor:
         LongtailError: a value is NaN (class not measured) or outside [0, 1].
     """
     check_range(eps, "eps", 0, 1, open_low=True, open_high=True)
-    performance = _checked(performance)
+    performance = checked_performance(performance)
     return (performance.max() / (performance.min() + eps) - 1).clamp(min=0)
 
 
@@ -102,7 +103,7 @@ def resolve_tau(
     """tau as a scalar tensor, whether it is a fixed number or a rule of `dynamic_tau`."""
     if isinstance(tau, str):
         return dynamic_tau(bias, growth=tau, max_tau=max_tau, eps=eps, power=power)
-    if isinstance(tau, bool) or not isinstance(tau, int | float) or not 0 <= tau < math.inf:
+    if isinstance(tau, bool) or not isinstance(tau, Real) or not 0 <= tau < math.inf:
         raise LongtailError(f"tau is {tau!r}: it must be a number >= 0 or one of {', '.join(get_args(TauRule))}")
     return torch.full_like(bias, tau)
 
@@ -138,7 +139,7 @@ def difficulty_weights(
         LongtailError: a performance is NaN (class not measured) or outside [0, 1], or a hyperparameter is invalid.
     """
     check_range(min_difficulty, "min_difficulty", 0, 1)
-    performance = _checked(performance)
+    performance = checked_performance(performance)
     exponent = resolve_tau(performance_bias(performance, eps=eps), tau=tau, max_tau=max_tau, eps=eps, power=power)
     difficulty = (1 - performance).clamp(min=min_difficulty, max=1)
     if not normalize:
@@ -148,14 +149,3 @@ def difficulty_weights(
     relative = torch.where(hardest > 0, difficulty / hardest.clamp(min=torch.finfo(difficulty.dtype).tiny), 1)
     weight = relative**exponent
     return weight * (len(weight) / weight.sum())
-
-
-def _checked(performance: Tensor) -> Tensor:
-    performance = full_precision(torch.as_tensor(performance))
-    if performance.ndim != 1 or not len(performance):
-        raise LongtailError(f"performance must have shape [C], one value a class, not {list(performance.shape)}")
-    good = (performance >= 0) & (performance <= 1 + 1e-6)  # an average of ones may round to a little above 1
-    if not bool(good.all()):
-        c = int((~good).nonzero()[0])
-        raise LongtailError(f"performance of class {c} is {float(performance[c]):g}: it must be in [0, 1]")
-    return performance

@@ -64,7 +64,7 @@ def power_law_weights(class_counts: Tensor | Sequence[int], *, exponent: float =
     """
     check_range(exponent, "exponent", -math.inf, math.inf, open_low=True, open_high=True)
     counts = counts_as_float64(class_counts)
-    return _mean_one(counts**-exponent, counts > 0, class_counts)
+    return _mean_one(_powers(counts, -exponent), counts > 0, class_counts)
 
 
 def power_law_probabilities(class_counts: Tensor | Sequence[int], *, exponent: float = 0.5) -> Tensor:
@@ -84,7 +84,7 @@ def power_law_probabilities(class_counts: Tensor | Sequence[int], *, exponent: f
     """
     check_range(exponent, "exponent", -math.inf, math.inf, open_low=True, open_high=True)
     counts = counts_as_float64(class_counts)
-    return _probabilities(counts**exponent, counts > 0, class_counts)
+    return _probabilities(_powers(counts, exponent), counts > 0, class_counts)
 
 
 def progressive_probabilities(class_counts: Tensor | Sequence[int], *, epoch: int, epochs: int) -> Tensor:
@@ -137,10 +137,16 @@ def difficulty_probabilities(weight: Tensor | Sequence[float], class_counts: Ten
     return _probabilities(weight, present, class_counts)
 
 
+def _powers(counts: Tensor, exponent: float) -> Tensor:
+    """``counts ** exponent`` up to a factor that keeps every exponent from overflowing; anything where counts = 0."""
+    logs = exponent * counts.clamp(min=1).log()
+    return torch.exp(logs - logs[counts > 0].max()) if bool(counts.any()) else counts
+
+
 def _mean_one(raw: Tensor, present: Tensor, like: Tensor | Sequence[int]) -> Tensor:
     """Weights with mean 1 over the classes that are present, and 1 for the others."""
     raw = raw.where(present, 0)
-    weight = (raw / raw.sum() * present.sum()).where(present, 1)
+    weight = (raw * (present.sum() / raw.sum())).where(present, 1)
     return weight.to(like.device if isinstance(like, Tensor) else "cpu", torch.get_default_dtype())
 
 

@@ -1,0 +1,169 @@
+"""Any per-sample loss, weighted by class."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longtail import functional
+from longtail.errors import LongtailError
+from longtail.functional._checks import check_choice, check_labels, check_range, full_precision
+
+__all__ = ["Base", "ClassWeightedLoss", "Reduction"]
+
+Base = Literal["cross_entropy", "focal", "mse", "hinge"]
+Reduction = Literal["mean", "weighted_mean", "sum", "none"]
+
+
+class ClassWeightedLoss(nn.Module):
+    """``w_y * loss`` for any per-sample loss and any source of class weights (CDB-W: Eq. 12 and 14).
+
+    The loss holds the source of its weights and reads it in every forward pass; it keeps no copy that could go stale.
+    The source is not a submodule: a `ClassDifficulty` is moved and saved by whoever owns it, once, and is found
+    neither in this module's ``state_dict`` nor among its buffers. Its few numbers are brought to the device of the
+    logits as needed.
+
+    Args:
+        weight: Weights ``[C]`` >= 0, or an object whose ``weight`` is such a tensor (`ClassDifficulty`); None: ones.
+        base: ``"cross_entropy"``, ``"focal"``, ``"mse"`` (Brier score), ``"hinge"`` (multi-class hinge), or a callable
+            ``(prediction, target) -> losses`` that does not reduce, such as ``nn.CrossEntropyLoss(reduction="none")``.
+            A function with a ``reduction`` argument is called with ``reduction="none"``. Callables see label 0 in
+            place of ``ignore_index``, and what they return there is dropped.
+        reduction: ``"mean"``: plain mean of ``w_y * loss`` over the samples that are not ignored (0 if there is none);
+            ``"weighted_mean"``: ``sum(w_y * loss) / sum(w_y)``, as torch's weighted cross-entropy (0 if no sample
+            has weight); ``"sum"``; ``"none"``.
+        gamma: Focusing parameter of ``"focal"``.
+        label_smoothing: Of ``"cross_entropy"``, in [0, 1]; ``w_y`` multiplies the smoothed loss.
+        margin: Of ``"hinge"``.
+        ignore_index: Targets with this value contribute nothing.
+
+    Shape:
+        prediction ``[N, C]`` or dense ``[N, C, d1, ...]``; target: class indices ``[N]`` or ``[N, d1, ...]``;
+        result: a scalar, or the shape of target (a callable: of its losses) for ``"none"``. float32 for half precision.
+
+    Raises:
+        LongtailError: invalid options; shapes that do not fit; on the CPU a target outside [0, C) that is not
+            ``ignore_index`` (on a GPU the check would stall the stream: CUDA's own assertion stops the program there).
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | Sequence[float] | Any | None,
+        *,
+        base: Base | Callable[..., Tensor] = "cross_entropy",
+        reduction: Reduction = "mean",
+        gamma: float = 1.0,
+        label_smoothing: float = 0.0,
+        margin: float = 1.0,
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        check_choice(reduction, "reduction", get_args(Reduction))
+        check_range(label_smoothing, "label_smoothing", 0, 1)
+        check_range(gamma, "gamma", 0, float("inf"), open_high=True)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.base = base
+        self._options = {"gamma": gamma, "label_smoothing": label_smoothing, "margin": margin}
+        self._losses = _losses(base, **self._options)
+        if weight is not None and not hasattr(weight, "weight"):
+            weight = _checked_weight(weight)
+        self._source = (weight,)  # the tuple keeps a module from being registered here
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The source's class weights now, ``[C]``; None: all ones."""
+        (source,) = self._source
+        return getattr(source, "weight", source)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        valid = target != self.ignore_index
+        label = target.masked_fill(~valid, 0)
+        if target.device.type == "cpu":
+            self._check(prediction, target, label)
+        loss = full_precision(self._losses(prediction, label))
+        if loss.shape[: label.ndim] != label.shape or (label.ndim and not loss.ndim):
+            raise LongtailError(
+                f"the base loss returned shape {list(loss.shape)} for targets of shape {list(label.shape)}: "
+                "it must return one loss a sample (reduction='none')"
+            )
+        weight = self.weight
+        if weight is None:
+            w = valid.to(loss.dtype)
+        else:
+            weight = weight.to(loss.device, loss.dtype, non_blocking=True)
+            w = weight.index_select(0, label.flatten()).view_as(label) * valid
+        w = w.reshape(w.shape + (1,) * (loss.ndim - w.ndim))
+        weighted = torch.where(valid.view_as(w), w * loss, 0)
+        match self.reduction:
+            case "none":
+                return weighted
+            case "sum":
+                return weighted.sum()
+            case "mean":
+                samples = valid.sum() * (loss.numel() // max(label.numel(), 1))
+                return weighted.sum() / samples.clamp(min=1)
+            case "weighted_mean":
+                total = w.expand_as(loss).sum()
+                return weighted.sum() / total.clamp(min=torch.finfo(loss.dtype).tiny)
+
+    def _check(self, prediction: Tensor, target: Tensor, label: Tensor) -> None:
+        weight = self.weight
+        if isinstance(self.base, str):
+            if prediction.ndim < 2 or prediction.shape[:1] + prediction.shape[2:] != target.shape:
+                raise LongtailError(
+                    f"logits of shape {list(prediction.shape)} do not fit targets of shape {list(target.shape)}: "
+                    "give logits [N, C, ...] and class indices [N, ...]"
+                )
+            if weight is not None and len(weight) != prediction.shape[1]:
+                raise LongtailError(f"{len(weight)} class weights for logits of {prediction.shape[1]} classes")
+            check_labels(label, prediction.shape[1])
+        elif weight is not None:
+            check_labels(label, len(weight))
+
+    def extra_repr(self) -> str:
+        (source,) = self._source
+        name = f"Tensor[{len(source)}]" if isinstance(source, Tensor) else type(source).__name__
+        options = {"base": self.base, "reduction": self.reduction, **self._options, "ignore_index": self.ignore_index}
+        return ", ".join([name, *(f"{key}={value!r}" for key, value in options.items())])
+
+
+def _losses(base: Base | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
+    """The base loss as ``(prediction, target) -> per-sample losses``."""
+    if base == "cross_entropy":
+        return functools.partial(_cross_entropy, label_smoothing=label_smoothing)
+    if base == "focal":
+        return functools.partial(functional.focal_loss, gamma=gamma)
+    if base == "mse":
+        return functional.mse_loss
+    if base == "hinge":
+        return functools.partial(functional.hinge_loss, margin=margin)
+    if not callable(base):
+        known = ", ".join(get_args(Base))
+        raise LongtailError(f"unknown base loss {base!r}: known are {known}, or give a callable")
+    if getattr(base, "reduction", "none") != "none":
+        raise LongtailError(f"the base loss reduces by {base.reduction!r}: build it with reduction='none'")
+    if isinstance(base, nn.Module):
+        return base
+    try:
+        takes_reduction = "reduction" in inspect.signature(base).parameters
+    except ValueError:  # a builtin without a signature
+        takes_reduction = False
+    return functools.partial(base, reduction="none") if takes_reduction else base
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float) -> Tensor:
+    return F.cross_entropy(full_precision(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+def _checked_weight(weight: Tensor | Sequence[float]) -> Tensor:
+    weight = weight if isinstance(weight, Tensor) else torch.tensor(weight, dtype=torch.float32)
+    if weight.ndim != 1 or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
+        raise LongtailError("class weights must be finite numbers >= 0, one a class")
+    return weight

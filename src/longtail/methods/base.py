@@ -1,0 +1,190 @@
+"""What a method is made of, and the one registry that the method files fill by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from longtail.difficulty import ClassDifficulty
+from longtail.errors import LongtailError
+
+__all__ = ["ClassStats", "Method", "Parts", "Stage", "cite", "get_method", "list_methods", "register"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassStats:
+    """What a method may know of the training split before training.
+
+    Args:
+        class_counts: Training images of each class, ``[C]``; zeros are allowed.
+        labels: Class index of every training sample, ``[N]``; default: sorted labels that fit ``class_counts``.
+        epochs: Length of the whole training in epochs.
+        seed: Seed of every random draw that a part makes.
+    """
+
+    class_counts: Sequence[int]
+    labels: Tensor | None = None
+    epochs: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = tuple(int(n) for n in self.class_counts)
+        if not counts or min(counts) < 0:
+            raise LongtailError(f"class_counts must be a non-empty list of numbers >= 0, not {self.class_counts!r}")
+        object.__setattr__(self, "class_counts", counts)
+        if self.labels is None:
+            labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+            object.__setattr__(self, "labels", labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_counts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of training; a method that names none has a single one.
+
+    Args:
+        name: What ``history.csv`` calls it.
+        epochs: Share of the run's epochs; the shares of a method's stages are taken in proportion.
+        parts: Slots of `Parts` that this stage fills otherwise, by name.
+        trainable: Given a parameter's name, whether it is trained; None: all are. Modules without any trained parameter
+            stay in ``eval()``, so that their BatchNorm statistics are frozen too.
+        setup: Called with the model when the stage begins, e.g. to initialise the classifier anew.
+        restart: Begin with a fresh optimiser and a learning-rate schedule that spans this stage alone.
+        lr: Factor of the learning rate.
+    """
+
+    name: str
+    epochs: float = 1.0
+    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trainable: Callable[[str], bool] | None = None
+    setup: Callable[[nn.Module], None] | None = None
+    restart: bool = False
+    lr: float = 1.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Parts:
+    """The slots that a method may fill; an empty slot means plain training.
+
+    Args:
+        criterion: ``criterion(logits [B, C], target [B]) -> scalar``.
+        sampler: Yields dataset indices in the global order; ``set_epoch(e)`` is called before each epoch.
+        difficulty: Stepped after each epoch with the performance on the held-out split.
+        head: Takes the model's final linear layer, returns what stands in its place.
+        stages: Stages in order; empty: one stage.
+    """
+
+    criterion: Callable[[Tensor, Tensor], Tensor] = dataclasses.field(default_factory=nn.CrossEntropyLoss)
+    sampler: Any = None
+    difficulty: ClassDifficulty | None = None
+    head: Callable[[nn.Linear], nn.Module] | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """Base of all methods: a frozen set of hyperparameters that turns class statistics into `Parts`."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    """BibTeX of the publication."""
+    needs_held_out: ClassVar[bool] = False
+    """Whether the method measures difficulty on a held-out split."""
+
+    def parts(self, stats: ClassStats) -> Parts:
+        raise TypeError(f"{type(self).__name__} defines no parts()")
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Named sets of hyperparameters: ``get_method(name, preset=...)``."""
+        return {}
+
+    @classmethod
+    def card(cls) -> str:
+        """The method card: the class's docstring."""
+        return inspect.cleandoc(cls.__doc__ or "")
+
+
+_REGISTRY: dict[str, type[Method]] = {}
+
+
+def register(cls: type[Method]) -> type[Method]:
+    """Class decorator: enter a method under its ``name``."""
+    if cls.name in _REGISTRY:
+        raise TypeError(f"two methods are called {cls.name!r}")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def _load() -> dict[str, type[Method]]:
+    package = importlib.import_module("longtail.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"longtail.methods.{module.name}")
+    return _REGISTRY
+
+
+def list_methods() -> list[str]:
+    """Identifiers of all methods, sorted."""
+    return sorted(_load())
+
+
+def _find(name: str) -> type[Method]:
+    methods = _load()
+    key = name.lower().replace("_", "-")
+    if key not in methods:
+        raise LongtailError(f"unknown method {name!r}: known are {', '.join(sorted(methods))}")
+    return methods[key]
+
+
+def find_class(class_name: str) -> type[Method] | None:
+    """The method class of that Python name, or None."""
+    return next((cls for cls in _load().values() if cls.__name__ == class_name), None)
+
+
+def get_method(name: str, **kwargs: Any) -> Method:
+    """Build a method by its identifier.
+
+    Args:
+        name: One of `list_methods`; case and ``_`` for ``-`` are forgiven.
+        **kwargs: Hyperparameters of the method's dataclass; ``preset="paper"`` starts from a named set.
+
+    Raises:
+        LongtailError: unknown method, hyperparameter, preset or value.
+    """
+    cls = _find(name)
+    preset = kwargs.pop("preset", None)
+    if preset is not None:
+        presets = cls.presets()
+        if preset not in presets:
+            known = f"known are {', '.join(presets)}" if presets else "it has none"
+            raise LongtailError(f"unknown preset {preset!r} of {cls.name}: {known}")
+        kwargs = presets[preset] | kwargs
+    fields = [f.name for f in dataclasses.fields(cls)]
+    for key in kwargs:
+        if key not in fields:
+            known = f"known are {', '.join(fields)}" if fields else "it has none"
+            raise LongtailError(f"unknown hyperparameter {key!r} of {cls.name}: {known}")
+    return cls(**kwargs)
+
+
+def cite(*names: str) -> str:
+    """BibTeX of the named methods, each publication once, in the order asked for."""
+    if not names:
+        raise LongtailError("name at least one method to cite, e.g. cdb-w")
+
+    def references() -> Iterator[str]:
+        for name in names:
+            yield from (part.strip() for part in _find(name).reference.strip().split("\n\n"))
+
+    return "\n\n".join(dict.fromkeys(references()))

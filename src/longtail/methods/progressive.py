@@ -1,0 +1,45 @@
+"""Progressively balanced sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from longtail.methods.base import ClassStats, Method, Parts, register
+from longtail.samplers import ProgressiveSampler
+
+__all__ = ["Progressive"]
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progressive(Method):
+    r"""Progressively balanced sampling: instance-balanced at first, class-balanced towards the end.
+
+    Formula:
+        ``P_t(c) = (1 - t / T) * n_c / N + (t / T) / C`` in epoch t = 0, 1, ... of T, then a sample uniformly within the
+        class; the loss is cross-entropy.
+
+    When to use:
+        When class-balanced sampling over-fits the small classes: features are learnt on the natural distribution first.
+
+    Hyperparameters:
+        None; T is the length of the training.
+
+    Reference:
+        Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020.
+    """
+
+    name = "progressive"
+    title = "Progressively balanced sampling"
+    reference = """
+@inproceedings{kang2020decoupling,
+  title     = {Decoupling Representation and Classifier for Long-Tailed Recognition},
+  author    = {Kang, Bingyi and Xie, Saining and Rohrbach, Marcus and Yan, Zhicheng and Gordo, Albert and Feng, Jiashi
+               and Kalantidis, Yannis},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2020},
+}
+"""
+
+    def parts(self, stats: ClassStats) -> Parts:
+        return Parts(sampler=ProgressiveSampler(stats.labels, epochs=stats.epochs, seed=stats.seed))

@@ -1,0 +1,97 @@
+"""Everything that is reported about a classifier on one split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail.difficulty import all_reduce_sum
+from longtail.errors import LongtailError
+from longtail.functional import per_class_scores, predicted_classes, top_k_hits
+from longtail.functional._checks import check_labels
+from longtail.metrics.shot import shot_accuracy, shot_groups
+
+__all__ = ["Classification"]
+
+
+class Classification:
+    """Confusion matrix and top-5 hits of one split, and all scores that follow from them.
+
+    Under ``torch.distributed`` each process updates with its own samples, without padding duplicates, and ``compute``
+    sums over all processes (every process must call it). Memory: ``8 * C ** 2`` bytes.
+
+    Args:
+        class_counts: Training samples of each class, ``[C]``: they decide the shot groups.
+        many: A class with more training samples is many-shot.
+        few: A class with fewer training samples is few-shot.
+    """
+
+    def __init__(self, class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20) -> None:
+        self.groups = shot_groups(class_counts, many=many, few=few)
+        self.num_classes = len(self.groups["many"])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._top5 = torch.zeros(2, dtype=torch.int64)  # hits, samples that came as logits
+
+    def to(self, device: torch.device | str) -> Classification:
+        """Move the counts; ``update`` does the same on its own."""
+        self._confusion, self._top5 = self._confusion.to(device), self._top5.to(device)
+        return self
+
+    @torch.inference_mode()
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Count one batch.
+
+        Args:
+            prediction: Logits ``[B, C]``, or class indices ``[B]`` (there is no top-5 then).
+            target: Class indices ``[B]``.
+
+        Raises:
+            LongtailError: shapes that do not fit, a label or predicted index outside [0, C), or NaN logits.
+        """
+        predicted = predicted_classes(prediction, target, num_classes=self.num_classes)
+        target = target.to(predicted.device, torch.int64)
+        if prediction is predicted:
+            check_labels(predicted, self.num_classes)
+        else:
+            hits = top_k_hits(prediction, target, k=5)
+            self._top5 = self._top5.to(hits.device)
+            self._top5[0] += hits.sum()
+            self._top5[1] += hits.numel()
+        self._confusion = self._confusion.to(predicted.device)
+        cell = (target * self.num_classes + predicted).flatten()
+        self._confusion.view(-1).index_add_(0, cell, torch.ones_like(cell))
+
+    def compute(self) -> dict[str, Any]:
+        """All scores, as fractions in [0, 1].
+
+        Returns:
+            ``top1`` and ``top5`` over samples (``top5`` None unless all predictions were logits); ``precision``,
+            ``recall`` and ``f1`` averaged over the classes of the split (a class never predicted has precision 0);
+            ``many``, ``medium``, ``few``: mean class accuracy of the group, None if it is empty; ``per_class``:
+            list of C accuracies, None for a class without samples; ``confusion``: int64 ``[C, C]`` on the CPU,
+            rows are true classes.
+
+        Raises:
+            LongtailError: nothing was counted.
+        """
+        confusion = all_reduce_sum(self._confusion).cpu()
+        hits, ranked = all_reduce_sum(self._top5).tolist()
+        samples = int(confusion.sum())
+        if samples == 0:
+            raise LongtailError("no prediction was counted: call update(prediction, target) first")
+        scores = per_class_scores(confusion)
+        return {
+            "top1": int(confusion.diagonal().sum()) / samples,
+            "top5": hits / samples if ranked == samples else None,
+            **{name: float(scores[name].nanmean()) for name in ("precision", "recall", "f1")},
+            **shot_accuracy(scores["recall"], self.groups),
+            "per_class": [None if a != a else a for a in scores["recall"].tolist()],
+            "confusion": confusion,
+        }
