@@ -43,7 +43,7 @@ docs: $(VENV)/.installed-dev
 	@echo "documentation: docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) docs/_build docs/methods build dist demo
+	rm -rf $(VENV) docs/_build docs/_generated docs/methods build dist demo
 
 $(VENV)/bin/python:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 none; do \

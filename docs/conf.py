@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import longtail
-from longtail.methods import get_method, list_methods
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from generate import write_help, write_methods  # noqa: E402
 
 project = "longtail"
 author = "the longtail authors"
@@ -20,17 +18,20 @@ copyright = "the longtail authors"
 version = release = longtail.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "_generated/*.txt"]
+exclude_patterns = ["_build", "_generated"]
+default_role = "code"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.strikethrough"]
 
 html_theme = "furo"
 html_title = f"longtail {release}"
 html_static_path = ["_static"]
 
-autodoc_default_options = {"members": True, "show-inheritance": False}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+write_methods(HERE / "methods")
+COMMANDS = "train compare evaluate predict export inspect reproduce report methods cite doctor".split()
+write_help(HERE / "_generated", COMMANDS)
