@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from longtail.errors import LongtailError
-from longtail.functional import TauRule, correct_counts, difficulty_weights, performance_bias, resolve_tau
+from longtail.functional import TauRule, correct_counts, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
 from longtail.functional._checks import check_choice, check_range, checked_performance
 
 __all__ = ["Absent", "ClassDifficulty", "all_reduce_sum"]
@@ -103,13 +103,12 @@ class ClassDifficulty(nn.Module):
         self.min_difficulty = min_difficulty
         self.normalize = normalize
         self.absent = absent
-        self._tau_options = {"tau": tau, "max_tau": max_tau, "eps": eps, "power": power}
-        for growth in ("poly", tau):  # the rule poly checks every option, whichever rule is in use
-            initial_tau = resolve_tau(torch.zeros(()), **self._tau_options | {"tau": growth})
+        dynamic_tau(0.0, growth="poly", max_tau=max_tau, eps=eps, power=power)  # checks all, whichever rule is in use
+        self._tau_options: dict[str, Any] = {"tau": tau, "max_tau": max_tau, "eps": eps, "power": power}
         self.register_buffer("weight", torch.ones(num_classes))
         self.register_buffer("performance", torch.full((num_classes,), torch.nan))
         self.register_buffer("bias", torch.zeros(()))
-        self.register_buffer("tau", initial_tau)
+        self.register_buffer("tau", resolve_tau(torch.zeros(()), **self._tau_options))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._counts = torch.zeros(2, num_classes, dtype=torch.int64)  # right answers, samples
 

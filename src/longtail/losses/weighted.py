@@ -79,7 +79,7 @@ class ClassWeightedLoss(nn.Module):
     @property
     def weight(self) -> Tensor | None:
         """The source's class weights now, ``[C]``; None: all ones."""
-        (source,) = self._source
+        source: Any = self._source[0]
         return getattr(source, "weight", source)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ClassWeightedLoss(nn.Module):
             case "mean":
                 samples = valid.sum() * (loss.numel() // max(label.numel(), 1))
                 return weighted.sum() / samples.clamp(min=1)
-            case "weighted_mean":
+            case _:  # "weighted_mean"
                 total = w.expand_as(loss).sum()
                 return weighted.sum() / total.clamp(min=torch.finfo(loss.dtype).tiny)
 

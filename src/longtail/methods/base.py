@@ -7,7 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class ClassStats:
     """
 
     class_counts: Sequence[int]
-    labels: Tensor | None = None
+    labels: Tensor = None  # pyright: ignore[reportAssignmentType]  # filled in below
     epochs: int = 1
     seed: int = 0
 
@@ -117,9 +117,10 @@ class Method:
 
 
 _REGISTRY: dict[str, type[Method]] = {}
+MethodClass = TypeVar("MethodClass", bound=type[Method])
 
 
-def register(cls: type[Method]) -> type[Method]:
+def register(cls: MethodClass) -> MethodClass:
     """Class decorator: enter a method under its ``name``."""
     if cls.name in _REGISTRY:
         raise TypeError(f"two methods are called {cls.name!r}")
