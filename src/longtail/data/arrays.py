@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import pickle
 import zlib
@@ -18,13 +19,13 @@ from longtail.errors import LongtailError
 __all__ = ["read_cifar", "read_digits", "read_idx_pair", "safe_unpickle"]
 
 CIFAR100_NAMES = (
-    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
-    "caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant "
-    "flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
-    "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate "
-    "poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider "
-    "squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle "
-    "wardrobe whale willow_tree wolf woman worm"
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 ).split()
 CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -47,9 +48,9 @@ def read_digits() -> Split:
         from sklearn.datasets import load_digits
     except ImportError:
         raise LongtailError("the digits data set needs scikit-learn: pip install 'longtail[train]'") from None
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return _split(images, digits.target, 10, "scikit-learn's digits")
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.round(np.asarray(pixels) * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return _split(images, np.asarray(labels), 10, "scikit-learn's digits")
 
 
 def _read_idx(path: Path, dims: int) -> np.ndarray:
@@ -75,6 +76,9 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+_ARRAY_MAKERS = {("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer")}
+
+
 class _Unpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, and nothing that could run code."""
 
@@ -85,10 +89,9 @@ class _Unpickler(pickle.Unpickler):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
-            return getattr(np._core.multiarray, name)
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return np._core.numeric._frombuffer
+        package, _, last = module.rpartition(".")
+        if package in ("numpy.core", "numpy._core") and (last, name) in _ARRAY_MAKERS:
+            return getattr(importlib.import_module(f"numpy._core.{last}"), name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
@@ -134,7 +137,7 @@ def read_cifar(folder: Path, num_classes: int) -> tuple[Split, Split, list[str]]
     Returns:
         Training and test images as uint8 ``[N, 3, 32, 32]``, and the class names.
     """
-    names = list(CIFAR100_NAMES if num_classes == 100 else CIFAR10_NAMES)
+    names: list[str] = list(CIFAR100_NAMES if num_classes == 100 else CIFAR10_NAMES)
     parts = []
     for split in ("train", "test"):
         npz = folder / f"cifar{num_classes}_{split}.npz"

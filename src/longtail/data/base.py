@@ -36,8 +36,9 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """The rows ``index`` (int64), in that order."""
-        images = self.images[index] if isinstance(self.images, Tensor) else [self.images[i] for i in index.tolist()]
-        return Split(images, self.labels[index])
+        images = self.images
+        kept = images[index] if isinstance(images, Tensor) else [images[i] for i in index.tolist()]
+        return Split(kept, self.labels[index])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ class ImageData:
         train: What is trained on.
         val: The difficulty split, held out of training; None only under the ``cao`` protocol.
         test: Read once, at the end.
-        select: Separate split for the choice of ``model_best``; None: ``val`` (then the training loss decides without it).
+        select: Separate split for the choice of ``model_best``; None: ``val`` decides, without it the training
+            loss.
         mean: Channel means of the training images in [0, 1], as used for normalisation.
         std: Channel standard deviations, likewise.
         crop_padding: Pixels of padding before the random crop of training, at the data's own size; 0: no crop.

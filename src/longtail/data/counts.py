@@ -10,8 +10,8 @@ __all__ = ["long_tail_counts"]
 def long_tail_counts(max_count: int, num_classes: int, *, imbalance: float, kind: str = "exp") -> list[int]:
     """Number of training images of each class in a long-tailed subset, largest class first.
 
-    ``exp``: ``int(max_count * mu ** (c / (C - 1)))`` with ``mu = 1 / imbalance``, the law of CIFAR-LT (Cui et al., 2019;
-    Section 4.1 of the paper). ``step``: the first half of the classes (rounded up) keeps ``max_count``, the rest
+    ``exp``: ``int(max_count * mu ** (c / (C - 1)))`` with ``mu = 1 / imbalance``, the law of CIFAR-LT (Cui et al.,
+    2019; Section 4.1 of the paper). ``step``: the first half of the classes (rounded up) keeps ``max_count``, the rest
     has ``int(max_count / imbalance)`` (Cao et al., 2019).
 
     Args:

@@ -28,9 +28,13 @@ def _folders(path: Path) -> dict[str, Path]:
     return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(parent, name) for name in sorted(files) if is_image(name)]
         ignored.update(
@@ -104,7 +108,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
     if ignored:
         kinds = ", ".join(f"{n} {kind}" for kind, n in ignored.most_common(3))
         notes.append(f"{ignored.total()} files are not images and were ignored ({kinds})")
-    return splits, names, notes
+    return splits, [os.fsencode(name).decode("utf-8", "replace") for name in names], notes
 
 
 def _read_list(file: Path) -> tuple[list[str], list[int]]:
@@ -129,7 +133,7 @@ def _read_list(file: Path) -> tuple[list[str], list[int]]:
 
 
 def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
-    """Full paths below the first root that has the first file; all must exist (one listing a folder, not a stat a file)."""
+    """Full paths below the first root that has the first file; each must exist (seen in one listing of its folder)."""
     root = next((r for r in roots if (r / paths[0]).is_file()), roots[0])
     full = [os.path.join(root, path) for path in paths]
     listing: dict[str, set[str]] = {}
@@ -143,8 +147,8 @@ def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
     if missing:
         tried = brief([str(r) for r in roots])
         raise LongtailError(
-            f"{len(missing)} of the {len(full)} images in {file} are missing, first {missing[0]} (looked below {tried}): "
-            "copy or link the image folder there"
+            f"{len(missing)} of the {len(full)} images in {file} are missing, first {missing[0]} "
+            f"(looked below {tried}): copy or link the image folder there"
         )
     return full
 

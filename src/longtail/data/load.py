@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 from longtail.data.arrays import read_cifar, read_digits, read_idx_pair
 from longtail.data.base import ImageData, Split
 from longtail.data.counts import long_tail_counts
@@ -104,8 +103,8 @@ def load_data(
 
     Args:
         spec: ``NAME[:PATH]``: ``digits``, ``mnist-4v9``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``,
-            ``imagenet-lt``, ``places-lt``, ``inat18``, ``lists:DIR``, ``folder:DIR``. Without PATH a named set is looked
-            for in ``$LONGTAIL_DATA/NAME`` and in ``~/.cache/longtail/NAME``.
+            ``imagenet-lt``, ``places-lt``, ``inat18``, ``lists:DIR``, ``folder:DIR``. Without PATH a named set is
+            looked for in ``~/.cache/longtail/NAME`` and in ``$LONGTAIL_DATA/NAME``.
         imbalance: Largest training class over smallest, at least 1. None: the default of a published set (100; digits
             20; mnist-4v9 99), and files as they are. Files are thinned in the order of their class sizes, and no class
             grows or vanishes.
@@ -120,7 +119,8 @@ def load_data(
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
     """
-    name, _, place = spec.partition(":")
+    name, _, place = spec.strip().partition(":")
+    name = name.lower()
     path = Path(place).expanduser() if place else None
     if protocol not in (None, "paper", "cao"):
         raise LongtailError(f"unknown protocol {protocol!r}: known are paper, cao")
@@ -185,7 +185,8 @@ def _cut(raw: _Raw, cuts: Mapping[str, int | float], seed: int) -> None:
     rows, whole = cut_rows(train.labels, len(raw.class_names), cuts, seed)
     if any(len(own) == 0 for own in rows.values()):
         raise LongtailError(
-            f"no class has the {len(cuts) + 1} images that it takes to split off {' and '.join(cuts)}: add images or give the splits"
+            f"no class has the {len(cuts) + 1} images that it takes to split off {' and '.join(cuts)}: "
+            "add images or give the splits"
         )
     raw.splits |= {split: train.subset(own) for split, own in rows.items()}
     if whole:
@@ -257,7 +258,8 @@ def _read_in_memory(name: str, path: Path | None, download: bool) -> _Raw:
         wanted["cifar100"] = "cifar-100-python/train or cifar100_train.npz"
         file = wanted.get(name, "train-images-idx3-ubyte[.gz] and its three companions")
         raise LongtailError(
-            f"{name} was not found: looked for {file} in {brief([str(p) for p in places])}; give {name}:PATH or use --download"
+            f"{name} was not found: looked for {file} in {brief([str(p) for p in places])}; "
+            f"give {name}:PATH or use --download"
         )
     if name.startswith("cifar"):
         train, test, names = read_cifar(found[0], 100 if name == "cifar100" else 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Iterable
@@ -62,7 +63,9 @@ def read_image(path: str | Path, *, channels: int = 3, shorter: int | None = Non
             if shorter is not None and min(image.size) > shorter:
                 scale = shorter / min(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            image = _to_mode(ImageOps.exif_transpose(image), channels)
+            with contextlib.suppress(Exception):  # broken metadata; a broken image fails again in the next line
+                ImageOps.exif_transpose(image, in_place=True)
+            image = _to_mode(image, channels)
             if shorter is not None and min(image.size) > shorter:
                 scale = shorter / min(image.size)
                 image = image.resize(
@@ -78,7 +81,7 @@ def read_image(path: str | Path, *, channels: int = 3, shorter: int | None = Non
 
 
 def _looks_whole(path: str) -> bool:
-    """Whether the header parses and the file ends as its format does; quick, and unsure of formats without an end mark."""
+    """Whether the header parses and the file ends as its format does; formats without an end mark never look whole."""
     from PIL import Image
 
     try:

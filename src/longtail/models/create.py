@@ -74,7 +74,7 @@ def create_model(
         weights: File with initial weights (see `load_weights`). What it says is kept in the model's ``notes``.
 
     Returns:
-        A module from ``[B, in_channels, S, S]`` to logits ``[B, C]``, with random weights from torch's global generator.
+        A module from ``[B, in_channels, S, S]`` to logits ``[B, C]``; random weights from torch's global generator.
 
     Raises:
         LongtailError: unknown name, images too small for the network, unfit weights.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,7 +52,7 @@ class LeNet5(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, first, 5)
         self.conv2 = nn.Conv2d(first, second, 5)
         sizes = [second * side * side, *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.fc = nn.Linear(sizes[-1], num_classes)
         _initialise(self, init)
 
