@@ -1,0 +1,317 @@
+"""What to try next: rules over the numbers of a comparison. A rule is one function in `RULES`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from longtail.report.comparison import Comparison, Group, percent, points
+from longtail.report.runs import Floats
+from longtail.report.statistics import rank_correlation
+
+__all__ = ["RULES", "Advice", "advise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Advice:
+    """What to do, why it may help, and the numbers that led to it."""
+
+    title: str
+    text: str
+    evidence: str
+
+
+def advise(c: Comparison) -> list[Advice]:
+    """The advice of every rule that the numbers trigger, in the order of `RULES`."""
+    return [advice for rule in RULES if (advice := rule(c)) is not None]
+
+
+def _mean(group: Group, c: Comparison, key: str, *, split: str = "test") -> float | None:
+    measure = next((m for m in c.measures.measures if m.key == key), None)
+    s = group.spread(measure, split=split) if measure else None
+    return s.mean if s else None
+
+
+def _some(names: Sequence[str], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _methods(c: Comparison) -> set[str]:
+    return {group.method for group in c.groups}
+
+
+def _final(group: Group, column: str) -> float | None:
+    """Mean over the runs of the last number in a column of the history."""
+    _, values = group.series(column)
+    last = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
+    return float(np.mean(last)) if last else None
+
+
+def more_seeds(c: Comparison) -> Advice | None:
+    """Too few seeds to tell the best method from its rival."""
+    seeds = min(len(group.runs) for group in c.groups)
+    if seeds < 2:
+        return Advice(
+            "Run more seeds",
+            "With one seed nobody can tell a better method from a luckier run: add --seeds 3, or 5 for a claim.",
+            f"Method with the fewest finished runs: {seeds}.",
+        )
+    rival = c.baseline if c.baseline is not c.best else c.groups[1] if len(c.groups) > 1 else None
+    p = c.paired(c.best, rival, c.key) if rival else None
+    if rival is None or p is None or p.clear or p.low is None or p.high is None:
+        return None
+    needed = p.seeds_needed
+    guess = f"about {needed} pairs" if needed else "far more seeds than are practical"
+    return Advice(
+        f"Do not rank {c.best.label} and {rival.label} yet",
+        f"Their difference is within the spread between seeds. If mean and spread stay as they are, {guess} would "
+        "separate them.",
+        f"{c.key.title}: paired difference {points(p.mean)} points, 95 % interval {points(p.low)} to {points(p.high)} "
+        f"over {p.n} seeds.",
+    )
+
+
+def not_long_tailed(c: Comparison) -> Advice | None:
+    """Hardly any imbalance."""
+    ratio = c.data.imbalance
+    if ratio is None or ratio >= 2:
+        return None
+    return Advice(
+        "Expect little from re-balancing",
+        "The training classes are almost equally large. Difficulty weights may still help with classes that are hard "
+        "for other reasons; otherwise work on data and model first.",
+        f"Imbalance (largest over smallest class) {ratio:.3g}.",
+    )
+
+
+def try_difficulty(c: Comparison) -> Advice | None:
+    """No class-difficulty method was run."""
+    if any(method.startswith("cdb") for method in _methods(c)) or not any(_methods(c)):
+        return None
+    return Advice(
+        "Try class-difficulty methods",
+        "Run cdb-w (weights in the loss) and cdb-s (weights in the sampler) beside these methods with the same --out.",
+        f"Methods so far: {_some([group.label for group in c.groups])}.",
+    )
+
+
+def frequency_or_difficulty(c: Comparison) -> Advice | None:
+    """Accuracy of the baseline hardly follows the class frequency: the setting class difficulty is made for."""
+    train, group = c.data.counts.get("train"), c.baseline
+    if train is None or group is None or c.data.num_classes < 10 or (c.data.imbalance or 1) < 2:
+        return None
+    known = np.flatnonzero(np.isfinite(group.mean_per_class))
+    rho = rank_correlation([train[i] for i in known], group.mean_per_class[known].tolist())
+    if rho is None or rho >= 0.4:
+        return None
+    return Advice(
+        "Trust difficulty more than frequency here",
+        "How many images a class has says little about how well it is recognised. Methods that weigh by class counts "
+        "(cb, cfs, class-aware) then lift classes that need no help; prefer cdb-w or cdb-s, and look at the hard "
+        "frequent classes.",
+        f"Rank correlation of training images and {group.label}'s accuracy over {len(known)} classes: {rho:.2f}.",
+    )
+
+
+def few_behind_many(c: Comparison) -> Advice | None:
+    """The rare classes are still far behind."""
+    few, many = _mean(c.best, c, "few"), _mean(c.best, c, "many")
+    group, rare = "few-shot", few
+    if few is None:
+        rare, group = _mean(c.best, c, "medium"), "medium-shot"
+    if rare is None or many is None or many - rare < 0.15:
+        return None
+    missing = [name for name in ("cdb-s", "cdb-w", "class-aware") if name not in _methods(c)]
+    first = f"Try {' and '.join(missing[:2])}" if missing else "Try a larger fixed tau (1.5 or 2) for cdb-s or cdb-w"
+    return Advice(
+        f"The {group} classes are still far behind",
+        f"{first}, with min_difficulty raised if weights jump; stronger augmentation and more images of the rare "
+        "classes help where no weighting can.",
+        f"{c.best.label}: many-shot {percent(many)} %, {group} {percent(rare)} %, {percent(many - rare)} points apart.",
+    )
+
+
+def head_dropped(c: Comparison) -> Advice | None:
+    """The best method pays with the frequent classes."""
+    if c.baseline is None or c.best is c.baseline:
+        return None
+    ours, theirs = _mean(c.best, c, "many"), _mean(c.baseline, c, "many")
+    if ours is None or theirs is None or theirs - ours < 0.03:
+        return None
+    return Advice(
+        "The frequent classes pay for the rare ones",
+        "If they matter to you, soften the weights: a smaller tau, normalize left on, cdb-w instead of a sampler, or "
+        "the progressive sampler, which starts from the natural distribution.",
+        f"Many-shot accuracy: {c.best.label} {percent(ours)} %, {c.baseline.label} {percent(theirs)} %.",
+    )
+
+
+def tau_at_its_ends(c: Comparison) -> Advice | None:
+    """A dynamic tau that sits at its ceiling, or is too weak to matter."""
+    for group in c.groups:
+        _, tau = group.series("tau")
+        tau = np.concatenate([row[np.isfinite(row)] for row in tau])
+        if len(tau) < 5 or np.ptp(tau) < 1e-6:  # none, or a fixed one
+            continue
+        ceiling = float(tau.max())
+        share = float(np.mean(tau >= 0.98 * ceiling))
+        if share >= 0.5 and ceiling >= 1:
+            return Advice(
+                f"The exponent of {group.label} sits at its ceiling",
+                "The rule no longer tells small from large bias, often because some class has accuracy 0. Lower "
+                "max_tau, add momentum, or give a fixed tau (1 to 2).",
+                f"tau within 2 % of its largest value {ceiling:.2f} in {100 * share:.0f} % of the epochs.",
+            )
+        final = _final(group, "tau")
+        if final is not None and final < 0.5:
+            return Advice(
+                f"The exponent of {group.label} ends too weak to matter",
+                "Near balance the dynamic rule lets the weights fade to 1. If the hard classes still lag, try a fixed "
+                "tau of 1 to 2.",
+                f"tau in the last epoch: {final:.2f}.",
+            )
+    return None
+
+
+def weights_jump(c: Comparison) -> Advice | None:
+    """Weights swing from epoch to epoch."""
+    for group in c.groups:
+        measured = group.runs[0].difficulty
+        if measured is None or not measured.weighted or len(measured.epochs) < 4:
+            continue
+        half = measured.weight[len(measured.epochs) // 2 :]
+        steps = np.abs(np.diff(half, axis=0))
+        if not np.isfinite(steps).any():
+            continue
+        swing = float(np.nanmean(steps))
+        if swing > 0.3:
+            return Advice(
+                f"The weights of {group.label} swing",
+                "Each epoch trains other classes than the one before. Raise momentum (0.5 to 0.9) or min_difficulty, "
+                "or enlarge the held-out split.",
+                f"Mean change of a class weight from epoch to epoch in the second half: {swing:.2f} (1 is neutral).",
+            )
+    return None
+
+
+def unmeasured_classes(c: Comparison) -> Advice | None:
+    """Classes without held-out images."""
+    val = c.data.counts.get("val")
+    if not val or not any(val):
+        return None
+    without = [c.data.class_names[i] for i in c.data.order if val[i] == 0]
+    if not without:
+        return None
+    return Advice(
+        "Some classes have no held-out image",
+        "Their difficulty cannot be measured, so they follow the option absent. Add images, or raise the held-out "
+        "share with --val-fraction.",
+        f"{len(without)} of {len(val)} classes: {_some(without)}.",
+    )
+
+
+def coarse_difficulty(c: Comparison) -> Advice | None:
+    """Very few held-out images a class."""
+    present = [n for n in c.data.counts.get("val", ()) if n > 0]
+    if not present or float(np.median(present)) >= 5:
+        return None
+    median = float(np.median(present))
+    return Advice(
+        "The held-out classes are tiny",
+        "Accuracy, and so difficulty, moves in coarse steps. Smooth it with momentum, or raise --val-fraction.",
+        f"Median class size in the held-out split: {median:.3g} images, so one image is {100 / median:.0f} points.",
+    )
+
+
+def held_out_gap(c: Comparison) -> Advice | None:
+    """The held-out split promises more than the test split keeps."""
+    val, test = _mean(c.best, c, "recall", split="val"), _mean(c.best, c, "recall")
+    if val is None or test is None or val - test < 0.05:
+        return None
+    return Advice(
+        "Test is clearly worse than the held-out split",
+        "Look for near-duplicates between train and held-out images, or for a test set from another source; choose "
+        "settings on a held-out split that resembles the test set.",
+        f"{c.best.label}: macro recall {percent(val)} % held out, {percent(test)} % on test.",
+    )
+
+
+def _validation_curve(group: Group) -> Floats | None:
+    """Mean held-out accuracy by epoch, without the epochs that lack it."""
+    _, values = group.series("val_accuracy")
+    known = np.isfinite(values).all(0)
+    return values[:, known].mean(0) if known.sum() >= 8 else None
+
+
+def overfitting(c: Comparison) -> Advice | None:
+    """Training loss near zero while held-out accuracy stands still or falls."""
+    curve = _validation_curve(c.best)
+    _, loss = c.best.series("train_loss")
+    loss = np.array([row[np.isfinite(row)][[0, -1]] for row in loss if np.isfinite(row).any()])
+    if curve is None or not len(loss):
+        return None
+    first, last = loss.mean(0)
+    quarter = max(2, len(curve) // 4)
+    gain = float(curve[-quarter:].mean() - curve[-2 * quarter : -quarter].mean())
+    if last > 0.05 * first or gain > 0.005 or curve[-1] > 0.98:
+        return None
+    return Advice(
+        "The model has learnt its training images by heart",
+        "More epochs will not help. Try stronger augmentation, more weight decay, a smaller or pretrained model, or "
+        "the weights of model_best.safetensors.",
+        f"{c.best.label}: training loss fell from {first:.3g} to {last:.2g} while held-out accuracy moved by "
+        f"{points(gain)} points over the last half (now {percent(curve[-1])} %).",
+    )
+
+
+def train_longer(c: Comparison) -> Advice | None:
+    """Held-out accuracy still rises at the end."""
+    curve = _validation_curve(c.best)
+    if curve is None:
+        return None
+    part = max(2, len(curve) // 5)
+    gain = float(curve[-part:].mean() - curve[-2 * part : -part].mean())
+    if gain < 0.01:
+        return None
+    return Advice(
+        "Train longer",
+        "Held-out accuracy is still rising when training ends: raise --epochs.",
+        f"{c.best.label}: held-out accuracy {points(gain)} points in the last {part} epochs against the {part} before.",
+    )
+
+
+def dead_classes(c: Comparison) -> Advice | None:
+    """Classes that are never recognised."""
+    per_class = c.best.mean_per_class
+    dead = [i for i in c.data.order if per_class[i] == 0]
+    if not dead:
+        return None
+    train = c.data.counts.get("train")
+    names = [c.data.class_names[i] + (f" ({train[i]} images)" if train else "") for i in dead]
+    return Advice(
+        "Some classes are never recognised",
+        "See whom they are taken for in the confusion above: merge or re-label classes that look alike, and collect "
+        "images for those with almost none.",
+        f"{c.best.label} has 0 % on {len(dead)} of {len(per_class)} classes: {_some(names)}.",
+    )
+
+
+RULES: tuple[Callable[[Comparison], Advice | None], ...] = (
+    more_seeds,
+    not_long_tailed,
+    try_difficulty,
+    few_behind_many,
+    head_dropped,
+    frequency_or_difficulty,
+    dead_classes,
+    tau_at_its_ends,
+    weights_jump,
+    unmeasured_classes,
+    coarse_difficulty,
+    held_out_gap,
+    overfitting,
+    train_longer,
+)

@@ -1,0 +1,332 @@
+"""The parts of the page, in order. A part is one function in `BLOCKS` that returns None when its files are missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from longtail.report import figures
+from longtail.report.advice import Advice, advise
+from longtail.report.comparison import Comparison, Group, percent
+from longtail.report.figures import Looks
+from longtail.report.measures import shot_groups
+from longtail.report.statistics import rank_correlation
+from longtail.report.tables import NOTHING, Table, difference_table, method_table
+
+__all__ = ["BLOCKS", "Block", "Picture"]
+
+_HARDEST = 10  # classes in the confusion figure
+_COLUMNS = 16  # predicted classes in it
+_DIFFICULTY_FIGURES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure: file name without ``.png``, the PNG, what a blind reader is told, what stands below it."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One part of the page: heading, then text, tables, figures, advice, remarks and commands, as far as there are any."""
+
+    id: str
+    title: str
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    remarks: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+def _methods(c: Comparison, looks: Looks) -> Block:
+    del looks
+    differences = difference_table(c)
+    text = [f"{m.title}: {m.meaning}." for m in c.shown if m.meaning]
+    if c.baseline is not None and len(c.groups) > 1 and differences is None:
+        text.append(f"No other method has a seed in common with {c.baseline.label}: there are no paired differences.")
+    remarks = []
+    if differences is not None:
+        remarks.append(
+            "Paired differences compare runs with the same seed. The 95 % interval is Student's t over the seeds; it "
+            "covers the luck of initialisation and order, not that of drawing the test images, and is not corrected for "
+            "the number of methods or measures looked at."
+        )
+    if tested := sum(c.data.counts.get("test", ())):
+        remarks.append(f"The test split has {tested} images: one image is {100 / tested:.2g} points of error.")
+    tables = (method_table(c), *([differences] if differences else []))
+    return Block("methods", "Methods", tables=tables, remarks=(*remarks, *text))
+
+
+def _classes(c: Comparison, looks: Looks) -> Block | None:
+    if not any(np.isfinite(group.mean_per_class).any() for group in c.groups):
+        return None
+    what = c.measures.per_class
+    train = c.data.counts.get("train")
+    text, extremes = [], ""
+    if train is not None:
+        for group in dict.fromkeys(g for g in (c.baseline, c.best) if g is not None):
+            known = np.flatnonzero(np.isfinite(group.mean_per_class))
+            rho = rank_correlation([train[i] for i in known], group.mean_per_class[known].tolist())
+            if rho is not None and len(known) >= 5:
+                text.append(f"Rank correlation of training images and {what} for {group.label}: {rho:.2f}.")
+        groups = ", ".join(f"{n} {name}" for name, n in shot_groups(train))
+        text.append(f"Classes by training images: {groups}.")
+        extremes = f" from {max(train)} down to {min(train)} images"
+    known = np.flatnonzero(np.isfinite(c.best.mean_per_class))
+    worst = known[np.argmin(c.best.mean_per_class[known])] if len(known) else None
+    hardest = (
+        f" {c.best.label} is weakest on {c.data.class_names[worst]} ({percent(c.best.mean_per_class[worst])} %)."
+        if worst is not None
+        else ""
+    )
+    picture = Picture(
+        "class_accuracy",
+        figures.class_accuracy(c, looks),
+        f"Two charts over the {c.data.num_classes} classes, most frequent first: training images{extremes}, and below "
+        f"it the test {what} of each class for {', '.join(g.label for g in c.groups)}.{hardest}",
+        "Mean over seeds; error bars: one standard deviation. Dashed lines separate the many-, medium- and few-shot "
+        "classes. If frequency alone made classes hard, the curves would fall evenly from left to right.",
+    )
+    return Block("classes", f"{what[0].upper()}{what[1:]} by class", text=tuple(text), pictures=(picture,))
+
+
+def _shots(c: Comparison, looks: Looks) -> Block | None:
+    keys = [(key, title) for key, title in c.measures.groups if any(g.values(c.measures[key]) for g in c.groups)]
+    if not keys:
+        return None
+    told = []
+    for key, title in keys:
+        spreads = [(g.label, s) for g in c.groups if (s := g.spread(c.measures[key]))]
+        told.append(f"{title}: " + ", ".join(f"{label} {percent(s.mean)} %" for label, s in spreads[:8]))
+    absent = [title.lower() for key, title in c.measures.groups if (key, title) not in keys]
+    text = (f"No class of this data set is {' or '.join(absent)}.",) if absent else ()
+    picture = Picture(
+        "shots",
+        figures.shot_bars(c, looks),
+        "Bars by class group. " + "; ".join(told) + ".",
+        "Bars: mean over seeds; lines: one standard deviation; dots: single seeds.",
+    )
+    return Block("shots", "Frequent and rare classes", text=text, pictures=(picture,))
+
+
+def _difficulty(c: Comparison, looks: Looks) -> Block | None:
+    pictures = []
+    if (png := figures.tau_and_bias(c, looks)) is not None:
+        ends = []
+        for group in c.groups:
+            _, tau = group.series("tau")
+            last = [row[np.isfinite(row)][-1] for row in tau if np.isfinite(row).any()]
+            if last:
+                ends.append(f"{group.label} ends at tau {np.mean(last):.2f}")
+        alt = "Lines over epochs: the exponent tau and the performance bias. " + "; ".join(ends) + "."
+        caption = (
+            "Larger bias means a larger gap between the easiest and the hardest class. Bands: one standard deviation."
+        )
+        pictures.append(Picture("tau", png, alt, caption))
+    measured = [(g, run, d) for g in c.groups for run in g.runs[:1] if (d := run.difficulty) is not None]
+    measured.sort(key=lambda m: (not m[2].weighted, m[0] is not c.best, m[0] is not c.baseline))
+    for group, run, d in measured[:_DIFFICULTY_FIGURES]:
+        last = d.difficulty[-1]
+        hard = [int(i) for i in np.argsort(-np.nan_to_num(last, nan=-1))[:3] if np.isfinite(last[i])]
+        told = ", ".join(f"{c.data.class_names[i]} {last[i]:.2f}" for i in hard)
+        kind = "difficulty and weight" if d.weighted else "difficulty"
+        pictures.append(
+            Picture(
+                f"difficulty-{group.label}",
+                figures.difficulty(c, run, d, looks[group.label].name),
+                f"Per class and epoch: {kind} under {group.label}, {run.relative}. Hardest in the last epoch: {told}.",
+                f"{group.label}: one run ({run.relative}), classes sorted by training images."
+                + (
+                    " Weights above 1 make a class count more."
+                    if d.weighted
+                    else " This method does not use the difficulty."
+                )
+                + (" Grey: not measurable." if np.isnan(d.difficulty).any() else ""),
+            )
+        )
+    if not pictures:
+        return None
+    left = [g.label for g, _, _ in measured[_DIFFICULTY_FIGURES:]]
+    text = (f"Not drawn, to keep the page short: {', '.join(left)}.",) if left else ()
+    return Block("difficulty", "Difficulty, weights and tau", text=text, pictures=tuple(pictures))
+
+
+def _learning(c: Comparison, looks: Looks) -> Block | None:
+    png = figures.learning_curves(c, looks)
+    if png is None:
+        return None
+    ends = []
+    for group in c.groups:
+        _, values = group.series("val_accuracy")
+        last = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
+        if last:
+            ends.append(f"{group.label} ends at {percent(float(np.mean(last)))} % held-out accuracy")
+    picture = Picture(
+        "learning",
+        png,
+        "Lines over epochs: training loss, held-out accuracy and learning rate. " + "; ".join(ends) + ".",
+        "Mean over seeds; bands: one standard deviation. Methods weigh the loss differently, so compare the shape of "
+        "the loss curves, not their height.",
+    )
+    return Block("learning", "Learning curves", pictures=(picture,))
+
+
+def _confusion(c: Comparison, looks: Looks) -> Block | None:
+    del looks
+    best, names = c.best, c.data.class_names
+    known = np.flatnonzero(np.isfinite(best.mean_per_class))
+    if not len(known):
+        return None
+    train = c.data.counts.get("train", (0,) * len(names))
+    every = len(names) <= figures.LINED_CLASSES
+    hardest = sorted(known.tolist(), key=lambda i: (best.mean_per_class[i], train[i]))[
+        : len(known) if every else _HARDEST
+    ]
+    shown = [int(i) for i in c.data.order if i in set(hardest)] if every else hardest
+    counts = [m for run in best.runs if (m := run.confusion(shown)) is not None]
+    share = None
+    if counts and (total := np.sum(counts, axis=0)).any():
+        share = total / np.maximum(total.sum(1, keepdims=True), 1)
+    table = _hardest_table(c, hardest, {i: share[shown.index(i)] for i in hardest} if share is not None else {})
+    if share is None:
+        return Block("confusion", "The hardest classes", tables=(table,))
+    predicted = shown if every else _columns(shown, share)
+    drawn = np.concatenate([share[:, predicted], 1 - share[:, predicted].sum(1, keepdims=True)], axis=1)
+    drawn[drawn < 1e-9] = 0
+    picture = Picture(
+        "confusion",
+        figures.confusion(c, best, shown, predicted, drawn),
+        f"Matrix: for each of {len(shown)} classes the share of its test images by predicted class, under {best.label}. "
+        "The table below tells the same in words.",
+        f"{best.label}, all seeds together; each row sums to 100 %; frames mark right answers; shares below 0.5 % are "
+        "left blank.",
+    )
+    return Block("confusion", "The hardest classes and what they are taken for", pictures=(picture,), tables=(table,))
+
+
+def _columns(true: Sequence[int], share: np.ndarray) -> list[int]:
+    """The true classes and the wrong answers that are most frequent over all of them."""
+    wrong = share.sum(0)
+    wrong[list(true)] = 0
+    others = [int(i) for i in np.argsort(-wrong, kind="stable") if wrong[i] > 0]
+    return [*true, *others[: _COLUMNS - len(true)]]
+
+
+def _hardest_table(c: Comparison, hardest: Sequence[int], share: Mapping[int, np.ndarray]) -> Table:
+    train, test, names = c.data.counts.get("train"), c.data.counts.get("test"), c.data.class_names
+    other = c.baseline if c.baseline is not c.best else None
+    rows = []
+    for i in hardest[:_HARDEST]:
+        cells = [names[i], str(train[i]) if train else NOTHING, str(test[i]) if test else NOTHING]
+        cells.append(percent(c.best.mean_per_class[i]))
+        if other:
+            cells.append(NOTHING if math.isnan(other.mean_per_class[i]) else percent(other.mean_per_class[i]))
+        if i in share:
+            wrong = share[i].copy()
+            wrong[i] = 0
+            top = [j for j in np.argsort(-wrong, kind="stable")[:3] if wrong[j] > 0]
+            cells.append(", ".join(f"{names[j]} ({100 * wrong[j]:.0f} %)" for j in top) or NOTHING)
+        rows.append(tuple(cells))
+    columns = ["Class", "Training images", "Test images", f"{c.best.label}, %"]
+    columns += [f"{other.label}, %"] if other else []
+    columns += ["Taken for"] if share else []
+    title = f"{c.title}: the {len(rows)} classes with the lowest test {c.measures.per_class} under {c.best.label}"
+    return Table(title, tuple(columns), tuple(rows), numeric=False)
+
+
+def _next(c: Comparison, looks: Looks) -> Block:
+    del looks
+    advice = tuple(advise(c))
+    text = () if advice else ("None of the rules found anything to complain about.",)
+    return Block("next", "What to try next", text=text, advice=advice)
+
+
+def _setup(c: Comparison, looks: Looks) -> Block:
+    del looks
+    runs = [run for group in c.groups for run in group.runs]
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    values = {key: [_setting(run.config.get(key)) for run in runs] for key in keys}
+    same = [(key, found[0]) for key, found in values.items() if len(set(found)) == 1]
+    own = ("method", "method_kwargs", "seed")
+    differing = [key for key, found in values.items() if len(set(found)) > 1 and key not in own]
+    versions = sorted({(name, v) for run in runs for name, v in run.versions.items()})
+    tables = [_method_setup(c, differing), _split_table(c)]
+    tables = [t for t in tables if t.rows]
+    if same:
+        tables.append(Table("Settings that all runs share", ("Setting", "Value"), tuple(same), numeric=False))
+    if versions:
+        tables.append(Table("Versions", ("Library", "Version"), tuple(versions), numeric=False))
+    text = [f"Data: {c.data.name}, {c.data.num_classes} classes."]
+    if c.data.imbalance is not None:
+        text.append(f"Imbalance of the training split (largest over smallest class): {c.data.imbalance:.4g}.")
+    if c.data.model:
+        text.append(
+            f"Model: {c.data.model}" + (f", images of {c.data.image_size} pixels." if c.data.image_size else ".")
+        )
+    if differing:
+        text.append(f"Careful: runs also differ in {', '.join(differing)}, so methods are not compared on equal terms.")
+    notes = dict.fromkeys(note for run in runs for note in run.data.notes)
+    commands = tuple(
+        f"longtail train --config {g.runs[0].relative}/config.json --out NEW" for g in c.groups if g.method
+    )
+    return Block("setup", "Setup", tuple(text), tuple(tables), remarks=tuple(notes), commands=commands)
+
+
+def _method_setup(c: Comparison, differing: Sequence[str]) -> Table:
+    rows = []
+    for group in c.groups:
+        seeds = ", ".join(str(run.seed) for run in group.runs if run.seed is not None) or NOTHING
+        epochs = sorted({len(run.history["epoch"]) for run in group.runs if run.history})
+        seconds = [np.nansum(run.history["seconds"]) for run in group.runs if "seconds" in run.history]
+        row = [group.label, group.method or NOTHING, " ".join(group.runs[0].kwargs) or "defaults", seeds]
+        row += ["-".join(map(str, epochs[:1] + epochs[1:][-1:])) or NOTHING, _duration(seconds)]
+        row += [", ".join(sorted({_setting(run.config.get(key)) for run in group.runs})) for key in differing]
+        rows.append(tuple(row))
+    columns = ("Label", "Method", "Hyperparameters", "Seeds", "Epochs", "Time a run", *differing)
+    return Table("What was run", columns, tuple(rows), numeric=False)
+
+
+def _split_table(c: Comparison) -> Table:
+    rows = []
+    for split, counts in c.data.counts.items():
+        present = [n for n in counts if n > 0]
+        low, high = (str(min(present)), str(max(present))) if present else (NOTHING, NOTHING)
+        rows.append((split, str(sum(counts)), f"{len(present)} of {len(counts)}", high, low))
+    columns = ("Split", "Images", "Classes present", "Largest class", "Smallest class present")
+    return Table("Splits", columns, tuple(rows))
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or NOTHING
+    return NOTHING if value is None or value == "" else str(value)
+
+
+def _duration(seconds: Sequence[float]) -> str:
+    mean = float(np.mean(seconds)) if len(seconds) else 0.0
+    if mean <= 0:
+        return NOTHING
+    if mean < 120:
+        return f"{mean:.1f} s"
+    return f"{mean / 60:.1f} min" if mean < 7200 else f"{mean / 3600:.1f} h"
+
+
+BLOCKS: tuple[Callable[[Comparison, Looks], Block | None], ...] = (
+    _methods,
+    _classes,
+    _shots,
+    _difficulty,
+    _learning,
+    _confusion,
+    _next,
+    _setup,
+)

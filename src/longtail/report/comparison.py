@@ -1,0 +1,274 @@
+"""Runs grouped by data set and method, and what their numbers say about who won."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from longtail.errors import LongtailError
+from longtail.report.measures import Measure, MeasureSet, measure_set
+from longtail.report.runs import Data, Floats, Run
+from longtail.report.statistics import Paired, Spread, paired, spread
+
+__all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "with_std"]
+
+# Above this ratio of class sizes in the test split, plain accuracy mostly tells about the large classes.
+_BALANCED_TEST = 1.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """The runs of one method: one label, several seeds."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def method(self) -> str:
+        return self.runs[0].method
+
+    def values(self, measure: Measure, *, split: str = "test") -> dict[tuple[Any, ...], float]:
+        """The measure by pair key, of the runs that have it."""
+        values = ((run.pair_key, measure.value(run.metrics.get(split, {}))) for run in self.runs)
+        return {key: value for key, value in values if value is not None}
+
+    def spread(self, measure: Measure, *, split: str = "test") -> Spread | None:
+        return spread(list(self.values(measure, split=split).values()))
+
+    @functools.cached_property
+    def per_class(self) -> Floats:
+        """Test performance of each class, ``[runs, C]``."""
+        return np.stack([run.per_class for run in self.runs])
+
+    @functools.cached_property
+    def mean_per_class(self) -> Floats:
+        """The same, mean over the runs that measured it: ``[C]``, NaN where none did."""
+        known = np.isfinite(self.per_class)
+        return np.where(known, self.per_class, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+    def series(self, column: str) -> tuple[Floats, Floats]:
+        """A column of the histories over all epochs: ``epochs [E]`` and ``values [runs, E]``, NaN where absent."""
+        epochs = sorted({e for run in self.runs for e in run.history.get("epoch", ())})
+        values = np.full((len(self.runs), len(epochs)), np.nan)
+        for row, run in zip(values, self.runs, strict=True):
+            if column in run.history:
+                row[np.searchsorted(epochs, run.history["epoch"])] = run.history[column]
+        return np.array(epochs), values
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """All methods on one data set.
+
+    Args:
+        title: Readable and unique among the comparisons of a report.
+        groups: Best first by the headline measure.
+        baseline: What the others are compared with; None if there is nothing to choose from.
+        measures: The task's measures.
+        key: Headline measure.
+    """
+
+    title: str
+    groups: tuple[Group, ...]
+    baseline: Group | None
+    measures: MeasureSet
+    key: Measure
+
+    @property
+    def data(self) -> Data:
+        return self.groups[0].runs[0].data
+
+    @property
+    def best(self) -> Group:
+        return self.groups[0]
+
+    @property
+    def shown(self) -> tuple[Measure, ...]:
+        """Measures with a column on the page, those that a run has: the headline measure first."""
+        rest = [m for m in self.measures.measures if m.shown and m.key != self.key.key]
+        rest.sort(key=lambda m: m.key != self.measures.headline)
+        return (self.key, *(m for m in rest if any(group.values(m) for group in self.groups)))
+
+    def paired(self, group: Group, other: Group, measure: Measure) -> Paired | None:
+        """``group - other`` over the seeds that both have; None without such a seed."""
+        a, b = group.values(measure), other.values(measure)
+        return paired([a[key] - b[key] for key in a if key in b])
+
+
+def percent(value: float) -> str:
+    """A fraction in percent with two decimals."""
+    return f"{100 * value:.2f}"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    text = f"{100 * value:+.2f}"
+    return "0.00" if float(text) == 0 else text
+
+
+def with_std(s: Spread) -> str:
+    """Mean and, where there is one, standard deviation in percent."""
+    return percent(s.mean) + ("" if s.std is None else f" ± {percent(s.std)}")
+
+
+def compare(runs: Sequence[Run], *, baseline: str | None = None) -> list[Comparison]:
+    """Group runs by data set, then by method.
+
+    Args:
+        runs: Finished runs, not empty.
+        baseline: Label (or identifier) of the method that the others are compared with; None: ``ce`` where it is
+            present, else the first label in alphabetical order.
+
+    Raises:
+        LongtailError: no data set has the baseline.
+    """
+    by_data: dict[Any, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_data[run.data.key].append(run)
+    titles = _titles([part[0].data for part in by_data.values()])
+    out = [_comparison(title, part, baseline) for title, part in zip(titles, by_data.values(), strict=True)]
+    if baseline is not None and all(c.baseline is None for c in out):
+        labels = sorted({group.label for c in out for group in c.groups})
+        raise LongtailError(f"no finished run of the baseline {baseline!r}: there are {', '.join(labels)}")
+    return out
+
+
+def _comparison(title: str, runs: Sequence[Run], baseline: str | None) -> Comparison:
+    measures = measure_set({key: value for run in runs for key, value in run.test.items()})
+    present = [m for m in measures.measures if any(m.value(run.test) is not None for run in runs)]
+    if not present:
+        raise LongtailError(f"{runs[0].path / 'metrics.json'} holds no number: evaluate the run again")
+    wanted = measures.headline if _balanced(runs[0].data) else measures.unbalanced_headline
+    key = next((m for m in present if m.key == wanted), present[0])
+    groups = _groups(runs)
+
+    def rank(group: Group) -> tuple[float, str]:
+        s = group.spread(key)
+        return (math.inf if s is None else s.mean if key.lower_is_better else -s.mean, group.label)
+
+    groups.sort(key=rank)
+    return Comparison(title, tuple(groups), _baseline(groups, baseline), measures, key)
+
+
+def _balanced(data: Data) -> bool:
+    present = [n for n in data.counts.get("test", ()) if n > 0]
+    return not present or max(present) <= _BALANCED_TEST * min(present)
+
+
+def _baseline(groups: Sequence[Group], wanted: str | None) -> Group | None:
+    named = sorted(groups, key=lambda g: g.label)
+    name = wanted or "ce"
+    found = [g for g in named if g.label == name] or [g for g in named if g.method == name]
+    return found[0] if found else named[0] if wanted is None else None
+
+
+def _groups(runs: Sequence[Run]) -> list[Group]:
+    """Runs in ``LABEL/seed-<k>`` belong together by folder, others by configuration; labels are made unique."""
+    by_key: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.label_folder is not None:
+            key: tuple[Any, ...] = ("folder", run.label_folder)
+        else:
+            settings = {k: v for k, v in run.config.items() if k != "seed"}
+            key = ("config", json.dumps(settings, sort_keys=True, default=str))
+            if not settings or any(other.pair_key == run.pair_key for other in by_key[key]):
+                key = ("path", run.relative)
+        by_key[key].append(run)
+    parts = [part for part in by_key.values() if part]
+    labels = [_label(part[0]) for part in parts]
+    for i, part in enumerate(parts):
+        same = [parts[j] for j, label in enumerate(labels) if j != i and label == _label(part[0])]
+        if same:
+            labels[i] = _longer_label(part[0], [other[0] for other in same])
+    return [Group(label, tuple(part)) for label, part in zip(labels, parts, strict=True)]
+
+
+def _label(run: Run) -> str:
+    if run.label_folder:
+        return run.label_folder.rsplit("/", 1)[-1]
+    return " ".join((run.method, *run.kwargs)).strip() or run.path.resolve().name
+
+
+def _longer_label(run: Run, others: Sequence[Run]) -> str:
+    """The label with what sets the run apart: a setting, else its path."""
+    differing = [
+        f"{key}={value}"
+        for key, value in run.config.items()
+        if key not in ("seed", "method", "method_kwargs") and all(o.config.get(key) != value for o in others)
+    ]
+    if differing and not run.label_folder:
+        return f"{_label(run)} {differing[0]}"
+    return run.label_folder or f"{_label(run)} ({run.relative})"
+
+
+def _titles(data: Sequence[Data]) -> list[str]:
+    """Names of the data sets, with imbalance and then a number where that is needed to tell them apart."""
+    names = [d.name for d in data]
+    titles = [
+        d.name if names.count(d.name) == 1 or d.imbalance is None else f"{d.name}, imbalance {d.imbalance:.4g}"
+        for d in data
+    ]
+    return [t if titles.count(t) == 1 else f"{t} ({titles[:i].count(t) + 1})" for i, t in enumerate(titles)]
+
+
+def headline(c: Comparison) -> list[str]:
+    """Who won, by how much, and how sure that is: one sentence a line, the most important first."""
+    best, key = c.best, c.key
+    s = best.spread(key)
+    if s is None:
+        return [f"No run has the measure {key.title}."]
+    name = f"test {key.title if key.title.isupper() else key.title.lower()}"
+    value = f"{with_std(s)} %"
+    value += f" (mean ± standard deviation over {s.n} seeds)" if s.n > 1 else " (one seed)"
+    if len(c.groups) == 1:
+        return [f"{best.label} reaches a {name} of {value}.", "One method: there is nothing to compare it with."]
+    level = [g.label for g in c.groups[1:] if (o := g.spread(key)) and percent(o.mean) == percent(s.mean)]
+    extreme = "lowest" if key.lower_is_better else "highest"
+    lines = [f"{best.label} has the {extreme} {name}: {value}."]
+    if level:
+        lines = [f"{' and '.join([best.label, *level])} share the {extreme} {name}: {value}."]
+    if c.baseline is best:
+        lines.append("It is the baseline: no other method is better. " + _against(c, c.groups[1], "the next best"))
+    elif c.baseline:
+        lines.append(_against(c, c.baseline, "the baseline"))
+        if c.groups[1] is not c.baseline:
+            lines.append(_against(c, c.groups[1], "the next best"))
+    if key.key == c.measures.unbalanced_headline != c.measures.headline:
+        lines.append(_why_unbalanced(c))
+    return lines
+
+
+def _against(c: Comparison, other: Group, role: str) -> str:
+    p, s = c.paired(c.best, other, c.key), other.spread(c.key)
+    if s is None or p is None:
+        return f"It has no seed in common with {role}, {other.label}: the two cannot be paired."
+    sign = -1 if p.mean < 0 else 1
+    side = "below" if sign < 0 else "above"
+    text = f"That is {percent(abs(p.mean))} points {side} {role}, {other.label} ({with_std(s)} %)"
+    if p.low is None or p.high is None:
+        return f"{text}, on one common seed: the spread between seeds is unknown, so this may be chance."
+    low, high = sorted((sign * p.low, sign * p.high))
+    text += f"; 95 % confidence interval {percent(low)} to {percent(high)} over {p.n} paired seeds"
+    if p.clear:
+        return f"{text}: beyond the spread between seeds."
+    return f"{text}, which includes 0: not beyond the spread between seeds."
+
+
+def _why_unbalanced(c: Comparison) -> str:
+    text = (
+        f"The test split is itself long-tailed, so {c.key.title.lower()} decides here (every class counts the same); "
+        "plain error mostly tells about the large classes."
+    )
+    plain = next((m for m in c.measures.measures if m.key == c.measures.headline), None)
+    spreads = [(s.mean, g.label) for g in c.groups if plain and (s := g.spread(plain))]
+    if plain and spreads:
+        mean, label = min(spreads) if plain.lower_is_better else max(spreads)
+        text += f" By plain {plain.title.lower()}, {label} is best ({percent(mean)} %)."
+    return text

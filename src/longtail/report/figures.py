@@ -1,0 +1,311 @@
+"""The figures: arrays in, PNG bytes out. Imports matplotlib, so the page imports this module late."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from longtail.report.comparison import Comparison, Group
+from longtail.report.measures import FEW, MANY
+from longtail.report.runs import Difficulty, Floats, Run
+from longtail.report.statistics import spread
+from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
+
+__all__ = ["class_accuracy", "confusion", "difficulty", "learning_curves", "shot_bars", "tau_and_bias"]
+
+NAMED_CLASSES = 30  # up to here every class has its name on an axis
+LINED_CLASSES = 12  # up to here every class has a line of its own
+Looks = Mapping[str, Look]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ranks:
+    """The class axis: classes in the order of their training frequency."""
+
+    order: Floats
+    names: list[str]
+    counts: Floats | None
+
+    @classmethod
+    def of(cls, c: Comparison) -> _Ranks:
+        train = c.data.counts.get("train")
+        counts = None if train is None else np.array(train)[c.data.order]
+        names = names_of(c.data.class_names, c.data.order) if c.data.num_classes <= NAMED_CLASSES else []
+        return cls(c.data.order, names, counts)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def borders(self) -> list[float]:
+        """Between which ranks the shot groups change."""
+        if self.counts is None:
+            return []
+        cuts = {int((self.counts > MANY).sum()), int((self.counts > FEW).sum())}
+        return [cut + 0.5 for cut in sorted(cuts) if 0 < cut < len(self)]
+
+    def label(self, ax: Axes, *, vertical: bool = False) -> None:
+        axis = ax.yaxis if vertical else ax.xaxis
+        text = "Class, most frequent first" if self.names else "Class, by frequency rank (1 = most frequent)"
+        axis.set_label_text(text)
+        if not self.names:
+            axis.set_major_locator(MaxNLocator(integer=True))
+            return
+        axis.set_ticks(np.arange(1, len(self) + 1), self.names)
+        if not vertical and (len(self) > 12 or max(map(len, self.names)) * len(self) > 90):
+            for tick in ax.get_xticklabels():
+                tick.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def class_accuracy(c: Comparison, looks: Looks) -> bytes:
+    """Training images of each class above, each method's test performance below (the paper's Fig. 1)."""
+    ranks, what = _Ranks.of(c), c.measures.per_class
+    figure = new_figure(6.4)
+    top, ax = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
+    _counts(top, ranks)
+    x = np.arange(1, len(ranks) + 1)
+    shown = sorted(c.groups, key=lambda g: g is c.baseline)
+    for i, group in enumerate(shown):
+        if np.isfinite(group.mean_per_class).any():
+            y = 100 * group.per_class[:, ranks.order]
+            if ranks.names:
+                _points_by_class(
+                    ax, x + (i - (len(shown) - 1) / 2) * min(0.12, 0.7 / len(shown)), y, looks[group.label]
+                )
+            else:
+                dots = len(shown) <= 4 or group in (c.best, c.baseline)
+                _line_over_classes(ax, x, 100 * group.mean_per_class[ranks.order], looks[group.label], dots=dots)
+    for border in ranks.borders():
+        for a in (top, ax):
+            a.axvline(border, color="#888888", linewidth=1, linestyle=(0, (2, 2)))
+    ranks.label(ax)
+    ax.set(ylabel=f"Test {what} (%)", ylim=(-3, 103), xlim=(0.4, len(ranks) + 0.6))
+    top.set_title(drawable(f"{short(c.title, 60)}: training images of each class", "training images of each class"))
+    smoothed = "" if ranks.names else f"; line: mean over {_window(len(ranks))} neighbouring classes"
+    ax.set_title(f"Test {what} of each class{smoothed}")
+    legend(figure, ax)
+    return png(figure)
+
+
+def _counts(ax: Axes, ranks: _Ranks) -> None:
+    if ranks.counts is None:
+        ax.text(0.5, 0.5, "class counts unknown: no data.json", transform=ax.transAxes, ha="center", va="center")
+        return
+    x, positive = np.arange(1, len(ranks) + 1), ranks.counts[ranks.counts > 0]
+    log = len(positive) > 0 and positive.max() > 20 * positive.min()
+    bottom = 0.5 if log else 0
+    if len(ranks) <= 200:
+        ax.bar(x, np.maximum(ranks.counts - bottom, 0), bottom=bottom, width=0.8, color="#9aa5b1")
+    else:
+        ax.fill_between(x, bottom, np.maximum(ranks.counts, bottom), step="mid", color="#9aa5b1", linewidth=0)
+    if log:
+        ax.set_yscale("log")
+    ax.set(ylabel="Images" + (" (log scale)" if log else ""))
+    ax.set_ylim(bottom=bottom)
+    if len(ranks) <= LINED_CLASSES:
+        for xi, n in zip(x, ranks.counts, strict=True):
+            ax.annotate(f"{n}", (xi, max(n, bottom)), ha="center", va="bottom", fontsize=8, annotation_clip=False)
+
+
+def _points_by_class(ax: Axes, x: Floats, y: Floats, look: Look) -> None:
+    """``y [runs, C]``: a marker at the mean, a bar of one standard deviation, a thin line to guide the eye."""
+    spreads = [spread(column[np.isfinite(column)].tolist()) for column in y.T]
+    mean = np.array([np.nan if s is None else s.mean for s in spreads])
+    std = np.array([0.0 if s is None or s.std is None else s.std for s in spreads])
+    style = {"color": look.color, "linestyle": look.dash, "marker": look.marker}
+    ax.errorbar(x, mean, std, label=look.name, markersize=6, linewidth=0.8, elinewidth=1.2, **style)
+
+
+def _line_over_classes(ax: Axes, x: Floats, y: Floats, look: Look, *, dots: bool) -> None:
+    known = np.isfinite(y)
+    if dots:
+        ax.plot(x[known], y[known], ".", color=look.color, markersize=4 if len(x) > 300 else 6, alpha=0.35, zorder=1)
+    half = _window(len(x)) // 2
+    total = np.concatenate(([0.0], np.cumsum(np.where(known, y, 0))))
+    number = np.concatenate(([0], np.cumsum(known)))
+    low, high = np.maximum(np.arange(len(x)) - half, 0), np.minimum(np.arange(len(x)) + half + 1, len(x))
+    n = number[high] - number[low]
+    mean = np.where(n > 0, (total[high] - total[low]) / np.maximum(n, 1), np.nan)
+    ax.plot(x, mean, color=look.color, linestyle=look.dash, label=look.name, linewidth=2)
+
+
+def _window(classes: int) -> int:
+    return max(5, classes // 15) | 1
+
+
+def shot_bars(c: Comparison, looks: Looks) -> bytes:
+    """One panel a class group, one bar a method: mean over seeds, one standard deviation, a dot a seed (Fig. 5)."""
+    panels = [(title, key) for key, title in c.measures.groups if any(g.values(c.measures[key]) for g in c.groups)]
+    figure = new_figure(1.3 + 0.36 * max(len(c.groups), 3))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    rows = np.arange(len(c.groups))
+    for ax, (title, key) in zip(axes, panels, strict=True):
+        for row, group in zip(rows, c.groups, strict=True):
+            values = [100 * v for v in group.values(c.measures[key]).values()]
+            if (s := spread(values)) is None:
+                continue
+            ax.barh(row, s.mean, height=0.72, color=looks[group.label].color, alpha=0.85)
+            if s.std is not None:
+                ax.errorbar(s.mean, row, xerr=s.std, color="black", linewidth=1.2)
+                ax.plot(values, [row + 0.22] * len(values), ".", color="black", markersize=3.5, clip_on=False)
+            ax.text(103, row, f"{s.mean:.1f}", va="center", fontsize=9)
+        ax.set(title=title, xlabel=f"Test {c.measures.per_class} (%)", xlim=(0, 100))
+        ax.grid(visible=True, axis="x")
+        ax.grid(visible=False, axis="y")
+        ax.set_xticks([0, 25, 50, 75, 100])
+    axes[0].set_yticks(rows, [looks[g.label].name for g in c.groups])
+    axes[0].invert_yaxis()
+    return png(figure)
+
+
+def learning_curves(c: Comparison, looks: Looks) -> bytes | None:
+    """Training loss, held-out accuracy and learning rate over epochs, mean over seeds with a band."""
+    panels = (
+        ("train_loss", 1, "Training loss", "Loss"),
+        ("val_accuracy", 100, "Accuracy on the held-out (difficulty) split", "Accuracy (%)"),
+        ("lr", 1, "Learning rate", "Rate"),
+    )
+    return _over_epochs(c, looks, panels)
+
+
+def tau_and_bias(c: Comparison, looks: Looks) -> bytes | None:
+    """Exponent tau and performance bias over epochs, for the methods that have them."""
+    return _over_epochs(
+        c, looks, (("tau", 1, "Exponent τ of the weights", "τ"), ("bias", 1, "Performance bias", "Bias"))
+    )
+
+
+def _over_epochs(c: Comparison, looks: Looks, panels: Sequence[tuple[str, float, str, str]]) -> bytes | None:
+    drawn = [
+        (panel, [(g, *series) for g in c.groups if np.isfinite((series := g.series(panel[0]))[1]).any()])
+        for panel in panels
+    ]
+    drawn = [(panel, lines) for panel, lines in drawn if lines]
+    if not drawn:
+        return None
+    figure = new_figure(0.8 + 2.3 * len(drawn))
+    axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, ((column, scale, title, unit), lines) in zip(axes, drawn, strict=True):
+        for group, epochs, values in sorted(lines, key=lambda line: line[0] is c.baseline):
+            _band(ax, epochs, scale * values, looks[group.label])
+        ax.set(title=title, ylabel=unit)
+        low = min(np.nanmin(values) for _, _, values in lines)
+        high = max(np.nanmax(values) for _, _, values in lines)
+        if (column == "lr" and low > 0 and high > 5 * low) or (column == "train_loss" and low > 0 and high > 50 * low):
+            ax.set_yscale("log")
+    for border in _stage_borders(c):
+        for ax in axes:
+            ax.axvline(border, color="#888888", linewidth=1, linestyle=(0, (2, 2)))
+    axes[-1].set_xlabel("Epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    widest = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+    legend(figure, widest)
+    return png(figure)
+
+
+def _band(ax: Axes, epochs: Floats, values: Floats, look: Look) -> None:
+    """``values [runs, E]``: the mean, and a band of one standard deviation where at least two runs have a number."""
+    spreads = [spread(column[np.isfinite(column)].tolist()) for column in values.T]
+    mean = np.array([np.nan if s is None else s.mean for s in spreads])
+    std = np.array([0.0 if s is None or s.std is None else s.std for s in spreads])
+    marker = look.marker if len(epochs) == 1 else ""
+    ax.plot(epochs, mean, color=look.color, linestyle=look.dash, marker=marker, label=look.name)
+    if std.any():
+        ax.fill_between(epochs, mean - std, mean + std, color=look.color, alpha=0.15, linewidth=0)
+
+
+def _stage_borders(c: Comparison) -> list[float]:
+    borders = set()
+    for run in (run for group in c.groups for run in group.runs):
+        stages, epochs = run.history.get("stage", ()), run.history.get("epoch", ())
+        borders |= {float(epochs[i]) - 0.5 for i in range(1, len(stages)) if stages[i] != stages[i - 1]}
+    return sorted(borders)
+
+
+def difficulty(c: Comparison, run: Run, measured: Difficulty, name: str) -> bytes:
+    """Difficulty of each class over epochs, and its weight if the method has weights: one run."""
+    ranks = _Ranks.of(c)
+    title = f"{name}, seed {run.seed}" if run.seed is not None else name
+    panels = [("difficulty", f"Difficulty ({title})", "Difficulty = 1 - held-out accuracy")]
+    panels += [("weight", f"Class weight ({title})", "Weight (1 = neutral)")] if measured.weighted else []
+    lines = len(ranks) <= LINED_CLASSES
+    figure = new_figure(3.6 if lines else 4.6 if len(ranks) > NAMED_CLASSES else 2 + 0.17 * len(ranks))
+    axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
+    for ax, (field, heading, unit) in zip(axes, panels, strict=True):
+        values = getattr(measured, field)[:, ranks.order]
+        (_class_lines if lines else _class_map)(figure, ax, measured.epochs, values, ranks, field, unit)
+        ax.set(title=heading, xlabel="Epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if lines:
+        legend(figure, axes[0], title="Training images")
+    return png(figure)
+
+
+def _class_lines(
+    figure: Figure, ax: Axes, epochs: Floats, values: Floats, ranks: _Ranks, field: str, unit: str
+) -> None:
+    del figure
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(ranks)))
+    counts = [""] * len(ranks) if ranks.counts is None else [f" ({n})" for n in ranks.counts]
+    for column, color, name, n in zip(values.T, shades, ranks.names, counts, strict=True):
+        ax.plot(epochs, column, color=color, label=name + n, marker="o" if len(epochs) == 1 else "", linewidth=1.5)
+    if field == "difficulty":
+        ax.set_ylim(-0.03, 1.03)
+    else:
+        ax.axhline(1, color="#888888", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+    ax.set_ylabel(unit)
+
+
+def _class_map(figure: Figure, ax: Axes, epochs: Floats, values: Floats, ranks: _Ranks, field: str, unit: str) -> None:
+    middles = (epochs[1:] + epochs[:-1]) / 2
+    edges = np.concatenate(([epochs[0] - 0.5], middles, [epochs[-1] + 0.5]))
+    if field == "difficulty":
+        cmap, norm = matplotlib.colormaps["magma_r"].with_extremes(bad=FAINT), None
+        limits = {"vmin": 0, "vmax": 1}
+    else:
+        top = max(float(np.nanquantile(values, 0.998)), 1.001)
+        cmap, norm = matplotlib.colormaps["PuOr_r"].with_extremes(bad=FAINT), TwoSlopeNorm(1, 0, top)
+        limits = {}
+    rows = np.arange(len(ranks) + 1) + 0.5
+    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(values.T), cmap=cmap, norm=norm, rasterized=True, **limits)
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ranks.label(ax, vertical=True)
+    for border in ranks.borders():
+        ax.axhline(border, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
+    figure.colorbar(mesh, ax=ax, label=unit, extend="max" if field == "weight" else "neither", pad=0.02)
+
+
+def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Sequence[int], share: Floats) -> bytes:
+    """Of each class ``true`` the share of answers: ``share [len(true), len(predicted) + 1]``, the last column: others."""
+    names = c.data.class_names
+    columns = [*names_of(names, predicted), "any other"] if share[:, -1].any() else names_of(names, predicted)
+    values = 100 * share[:, : len(columns)]
+    figure = new_figure(2.2 + 0.36 * len(true))
+    ax = figure.subplots()
+    image = ax.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            right = j < len(predicted) and predicted[j] == true[i]
+            if value >= 0.5 or right:
+                color = "white" if value > 55 else "black"
+                ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=9)
+            if right:
+                ax.add_patch(
+                    matplotlib.patches.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", lw=2)
+                )
+    ax.set_xticks(np.arange(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(np.arange(len(true)), names_of(names, true, 28))
+    ax.grid(visible=False)
+    what = "All classes" if len(true) == len(names) else f"The {len(true)} hardest classes"
+    ax.set(
+        xlabel="Predicted class", ylabel="True class", title=f"{what}, {drawable(short(group.label), 'best method')}"
+    )
+    figure.colorbar(image, ax=ax, label="Share of the class's test images (%)", pad=0.02)
+    return png(figure)

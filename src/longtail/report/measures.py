@@ -1,0 +1,135 @@
+"""Which numbers a task is judged by. A new task is one more `MeasureSet` in `MEASURE_SETS`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["FEW", "MANY", "MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
+
+# Shot groups by training images, as in the paper's Sec. 4.1.6: many > 100 >= medium > 20 >= few.
+MANY, FEW = 100, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One number of a run.
+
+    Args:
+        key: Column of ``results.csv``, and key in ``metrics.json`` unless ``of`` derives it.
+        title: Column heading.
+        meaning: One line for people who do not know it.
+        lower_is_better: True for errors.
+        of: Derives the number from the split's metrics; None: the value under ``key``.
+        shown: Whether the page has a column for it; the CSV files have all.
+    """
+
+    key: str
+    title: str
+    meaning: str = ""
+    lower_is_better: bool = False
+    of: Callable[[Mapping[str, Any]], float | None] | None = None
+    shown: bool = True
+
+    def value(self, metrics: Mapping[str, Any]) -> float | None:
+        """The number as a fraction; None if the split has none."""
+        value = self.of(metrics) if self.of else metrics.get(self.key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
+
+def _error(metrics: Mapping[str, Any]) -> float | None:
+    top1 = metrics.get("top1")
+    return 1 - top1 if isinstance(top1, int | float) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureSet:
+    """The measures of a task.
+
+    Args:
+        requires: Key of ``metrics.json`` that marks the task.
+        measures: In the order of the tables.
+        headline: Key that decides which method won, on a test split with about equally many images a class.
+        unbalanced_headline: The same where the test split is itself long-tailed.
+        groups: Keys of the class groups with their titles, all classes first.
+        per_class: What ``per_class`` holds.
+    """
+
+    requires: str
+    measures: tuple[Measure, ...]
+    headline: str
+    unbalanced_headline: str
+    groups: tuple[tuple[str, str], ...]
+    per_class: str
+
+    def __getitem__(self, key: str) -> Measure:
+        return next(m for m in self.measures if m.key == key)
+
+
+MEASURE_SETS = (
+    MeasureSet(
+        requires="top1",
+        measures=(
+            Measure("top1", "Top-1", "share of test images whose first answer is right", shown=False),
+            Measure("top5", "Top-5", "share of test images with the right class among the first five answers"),
+            Measure("precision", "Macro precision", "mean over classes: share of a class's answers that are right"),
+            Measure("recall", "Macro recall", "mean over classes of the class's accuracy; every class counts the same"),
+            Measure("f1", "Macro F1", "mean over classes of the harmonic mean of precision and recall"),
+            Measure("many", "Many-shot", f"accuracy on classes with more than {MANY} training images"),
+            Measure("medium", "Medium-shot", f"accuracy on classes with {FEW + 1} to {MANY} training images"),
+            Measure("few", "Few-shot", f"accuracy on classes with at most {FEW} training images"),
+            Measure(
+                "error", "Error", "share of test images that are answered wrongly", lower_is_better=True, of=_error
+            ),
+        ),
+        headline="error",
+        unbalanced_headline="recall",
+        groups=(("top1", "All test images"), ("many", "Many-shot"), ("medium", "Medium-shot"), ("few", "Few-shot")),
+        per_class="accuracy",
+    ),
+    MeasureSet(
+        requires="AP",
+        measures=(
+            Measure("AP", "AP", "average precision, mean over IoU 0.50 to 0.95 and over classes"),
+            Measure("AP50", "AP50", "average precision at IoU 0.50"),
+            Measure("AP75", "AP75", "average precision at IoU 0.75"),
+            Measure("APr", "AP rare", "classes in at most 10 training images"),
+            Measure("APc", "AP common", "classes in 11 to 100 training images"),
+            Measure("APf", "AP frequent", "classes in more than 100 training images"),
+        ),
+        headline="AP",
+        unbalanced_headline="AP",
+        groups=(("AP", "All classes"), ("APf", "Frequent"), ("APc", "Common"), ("APr", "Rare")),
+        per_class="AP",
+    ),
+)
+
+
+def measure_set(metrics: Mapping[str, Any]) -> MeasureSet:
+    """The set whose mark the test metrics carry, with every further number that they hold as a plain measure."""
+    known = next((s for s in MEASURE_SETS if s.requires in metrics), None)
+    names = {m.key for m in known.measures} if known else set()
+    extra = tuple(
+        Measure(key, key, shown=known is None)
+        for key, value in metrics.items()
+        if key not in names and isinstance(value, int | float) and not isinstance(value, bool)
+    )
+    if known:
+        return dataclasses.replace(known, measures=known.measures + extra)
+    first = extra[0].key if extra else ""
+    return MeasureSet(first, extra, first, first, ((first, first),), "performance")
+
+
+def shot_groups(train_counts: tuple[int, ...]) -> list[tuple[str, int]]:
+    """The shot groups that have classes and their number of classes, most frequent first."""
+    groups = (
+        (f"many-shot (> {MANY} images)", lambda n: n > MANY),
+        (f"medium-shot ({FEW + 1} to {MANY})", lambda n: FEW < n <= MANY),
+        (f"few-shot (≤ {FEW})", lambda n: n <= FEW),
+    )
+    sizes = ((name, sum(map(inside, train_counts))) for name, inside in groups)
+    return [(name, size) for name, size in sizes if size]

@@ -1,0 +1,149 @@
+"""How every figure looks: sizes, colours, text that any font can draw. Imports matplotlib; no pyplot, no global state."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+
+__all__ = ["FAINT", "Look", "drawable", "legend", "looks", "names_of", "new_figure", "png", "short", "uniform_style"]
+
+WIDTH = 10.5  # inches; the page shows figures at most that wide
+FAINT = "#d9d9d9"
+_BASELINE = "#4d4d4d"
+# The Okabe-Ito colours, which stay apart under every common colour-vision deficiency, without black and yellow.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vP"
+_DASHES = ("-", "--", ":", "-.")
+# Tried in this order for letters that matplotlib's own font lacks; those that are not installed are skipped.
+_MORE_FONTS = (
+    *(
+        "Noto Sans CJK JP",
+        "Noto Sans CJK SC",
+        "Noto Sans JP",
+        "Noto Sans SC",
+        "Noto Sans KR",
+        "Hiragino Sans",
+        "PingFang SC",
+    ),
+    *(
+        "Microsoft YaHei",
+        "Yu Gothic",
+        "Malgun Gothic",
+        "WenQuanYi Zen Hei",
+        "WenQuanYi Micro Hei",
+        "Droid Sans Fallback",
+    ),
+    *("Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Thai", "Arial Unicode MS"),
+)
+
+
+class Look:
+    """Colour, line and marker of one method, the same in every figure."""
+
+    def __init__(self, label: str, position: int | None) -> None:
+        """``position``: counts the methods other than the baseline; None is the baseline."""
+        self.name = drawable(short(label), label)
+        self.color = _BASELINE if position is None else _COLORS[position % len(_COLORS)]
+        self.dash = "-" if position is None else _DASHES[position // len(_COLORS) % len(_DASHES)]
+        self.marker = "X" if position is None else _MARKERS[position % len(_MARKERS)]
+
+
+def looks(labels: Sequence[str], baseline: str | None) -> dict[str, Look]:
+    """A look for each label; the baseline is grey."""
+    others = [label for label in dict.fromkeys(labels) if label != baseline]
+    return {label: Look(label, i) for i, label in enumerate(others)} | (
+        {} if baseline is None else {baseline: Look(baseline, None)}
+    )
+
+
+@contextlib.contextmanager
+def uniform_style() -> Iterator[None]:
+    """matplotlib's own defaults and ours on top, whatever the user's matplotlibrc says; restored afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "font.family": list(_families()),
+                "font.size": 10,
+                "axes.titlesize": 11,
+                "axes.titleweight": "bold",
+                "axes.titlelocation": "left",
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.axisbelow": True,
+                "axes.grid": True,
+                "axes.grid.axis": "y",
+                "grid.color": "#e6e6e6",
+                "legend.frameon": False,
+                "legend.fontsize": 9,
+                "lines.linewidth": 1.8,
+                "errorbar.capsize": 2.5,
+            }
+        )
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG of about 1600 pixels width."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=150, facecolor="white")
+    return out.getvalue()
+
+
+def legend(figure: Figure, axes: Axes, *, title: str | None = None) -> None:
+    """One legend for the figure, right of all data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside right upper", title=title, alignment="left")
+
+
+def short(text: str, length: int = 26) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def drawable(text: str, fallback: str) -> str:
+    """The text as matplotlib draws it without mathematics and without a missing letter.
+
+    A letter that no installed font has becomes □; a text that would be mostly such boxes gives way to ``fallback``
+    (whose own missing letters become boxes).
+    """
+    known = _letters()
+
+    def boxed(value: str) -> str:
+        value = unicodedata.normalize("NFC", value)
+        return "".join(c if ord(c) in known else "" if unicodedata.combining(c) else "□" for c in value)
+
+    out = boxed(text)
+    if 2 * out.count("□") > len(out) or not out:
+        out = boxed(fallback)
+    return out.replace("$", r"\$")
+
+
+def names_of(class_names: Sequence[str], order: Sequence[int], length: int = 20) -> list[str]:
+    """Tick labels of the classes ``order``."""
+    return [drawable(short(class_names[c], length), f"class {c}") for c in order]
+
+
+@functools.cache
+def _families() -> tuple[str, ...]:
+    installed = set(font_manager.fontManager.get_font_names())
+    return ("DejaVu Sans", *(name for name in _MORE_FONTS if name in installed))
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    paths = (font_manager.findfont(font_manager.FontProperties(family=name)) for name in _families())
+    return frozenset(code for path in paths for code in FT2Font(path).get_charmap())
