@@ -63,7 +63,9 @@ class EpochSampler(Sampler[int]):
     def iter_chunks(self) -> Iterator[Tensor]:
         """This rank's indices as a series of integer tensors: the quick way for code that gathers whole batches."""
         chunks = self._order(self._generator())
-        return chunks if self.num_replicas == 1 else self._shard(chunks)
+        if self.num_replicas == 1:
+            return chunks
+        return self._shard(chunks, len(self) * self.num_replicas - self._order_length())
 
     def _generator(self) -> torch.Generator:
         # torch seeds its generator with 32 bits: take well-mixed ones, so that no two (seed, epoch) pairs share a
@@ -71,8 +73,7 @@ class EpochSampler(Sampler[int]):
         mixed = (self.seed * 0x9E3779B97F4A7C15 + self.epoch * 0xBF58476D1CE4E5B9) % 2**64
         return torch.Generator().manual_seed(mixed >> 32)
 
-    def _shard(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
-        missing = len(self) * self.num_replicas - self._order_length()
+    def _shard(self, chunks: Iterator[Tensor], missing: int) -> Iterator[Tensor]:
         head: list[int] = []
         position = 0
         for chunk in chunks:
