@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longtail.data.base import ImageData, Split
+    from longtail.data.counts import long_tail_counts
+    from longtail.data.load import load_data
+    from longtail.data.loader import Loader, make_loader, suggest_workers
+    from longtail.data.photos import check_images, read_image
+    from longtail.data.summary import inspect_data
+
+__all__ = [
+    "ImageData",
+    "Loader",
+    "Split",
+    "check_images",
+    "inspect_data",
+    "load_data",
+    "long_tail_counts",
+    "make_loader",
+    "read_image",
+    "suggest_workers",
+]
 
 _HOME = {
-    "ImageData": "base",
-    "Split": "base",
-    "inspect_data": "summary",
-    "load_data": "load",
-    "long_tail_counts": "counts",
-    "make_loader": "loader",
-    "read_image": "photos",
-    "suggest_workers": "loader",
+    "base": ("ImageData", "Split"),
+    "counts": ("long_tail_counts",),
+    "load": ("load_data",),
+    "loader": ("Loader", "make_loader", "suggest_workers"),
+    "photos": ("check_images", "read_image"),
+    "summary": ("inspect_data",),
 }
-
-__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    for module, names in _HOME.items():  # loaded when asked for: the count laws need no torch, the rest no torchvision
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

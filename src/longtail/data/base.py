@@ -36,9 +36,9 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """The rows ``index`` (int64), in that order."""
-        images = self.images
-        kept = images[index] if isinstance(images, Tensor) else [images[i] for i in index.tolist()]
-        return Split(kept, self.labels[index])
+        if isinstance(self.images, Tensor):
+            return Split(self.images[index], self.labels[index])
+        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

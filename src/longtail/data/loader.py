@@ -31,7 +31,7 @@ class Loader(Protocol):
     """Turns batches of indices into batches of images and targets on the device."""
 
     def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
-        """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]`` and int64 targets ``[B]``."""
+        """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]``, int64 targets ``[B]``."""
         ...
 
     def close(self) -> None:
