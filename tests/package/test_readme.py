@@ -1,0 +1,118 @@
+"""What README and documentation show is run: Python as it stands, commands through the command line's own parser."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import longtail
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+NINE_LINES = """\
+difficulty = ClassDifficulty(num_classes=100)
+criterion = ClassWeightedLoss(difficulty)                        # CDB-W ...
+sampler = ClassWeightedSampler(train.targets, difficulty)        # ... or CDB-S
+for epoch in range(epochs):
+    sampler.set_epoch(epoch)
+    for x, y in DataLoader(train, 128, sampler=sampler): ...
+    for x, y in held_out_loader: difficulty.update(model(x), y)
+    difficulty.step()
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def given(num_classes: int) -> dict:
+    """The names that the examples take for granted."""
+    generator = torch.Generator().manual_seed(0)
+    train = TensorDataset(torch.randn(300, 8, generator=generator), torch.arange(300) % num_classes)
+    train.targets = train.tensors[1]
+    model = nn.Linear(8, num_classes)
+    names = ("ClassDifficulty", "ClassWeightedLoss", "ClassWeightedSampler")
+    return {
+        "DataLoader": DataLoader,
+        "train": train,
+        "held_out_loader": DataLoader(train, 50),
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), 0.1),
+        "epochs": 2,
+        **{name: getattr(longtail, name) for name in names},
+    }
+
+
+def test_the_readme_shows_the_own_loop_example_first() -> None:
+    readme = ROOT / "README.md"
+    assert blocks(readme, "python")[0] == NINE_LINES
+    first_screens = readme.read_text(encoding="utf-8").splitlines()[:80]
+    for mark in ("pip install .", "longtail compare"):
+        assert any(mark in line for line in first_screens), mark
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+def test_python_examples_run(page: Path) -> None:
+    """A page's blocks run in order, in one namespace."""
+    source = "\n".join(blocks(page, "python"))
+    names = given(int(match.group(1)) if (match := re.search(r"num_classes=(\d+)", source)) else 10)
+    exec(compile(source, str(page), "exec"), names)
+    assert names["difficulty"].steps >= 1
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = [line for block in blocks(page, "shell") for line in block.splitlines()]
+        lines += [code for code in re.findall(r"`(longtail [^`]+)`", text) if code.split()[1] in _COMMANDS]
+        for line in lines:
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["longtail"]:
+                found.append((page.name, words[1:]))
+    return found
+
+
+_COMMANDS = "train compare evaluate predict export inspect reproduce report methods cite doctor".split()
+
+
+def test_tables_of_numbers_are_those_of_the_results() -> None:
+    spec = importlib.util.spec_from_file_location("build_tables", ROOT / "docs" / "build_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build_tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build_tables)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        stale = build_tables.main(["--check"])
+    assert not stale, f"run python docs/build_tables.py: {out.getvalue().split()} differ from results/*.csv"
+
+
+def test_a_table_shows_what_the_results_hold(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("build_tables", ROOT / "docs" / "build_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build_tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build_tables)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "paper.csv").write_text(
+        "table,column,row,n,mean,std,paper,hardware,seconds,command\n"
+        "table1,mnist-99,ce,5,8.4,0.512,8.59 ± 0.41,cpu,10,x\n"
+        "table1,mnist-199,ce,1,14,,14.35,cpu,10,x\n"
+        "table2,mnist-99,tau=1,3,2.5,0.1,2.49,cpu,10,x\n"
+    )
+    page = "a\n\n<!-- results: table1 mnist-99 mnist-199 --><!-- /results -->\nb\n"
+    filled = build_tables.fill(page, tmp_path)
+    assert "| `ce` | 8.40 ± 0.51 (5) | 8.59 ± 0.41 | 14.00 (1) | 14.35 |" in filled
+    assert "2.5" not in filled
+    assert build_tables.fill(filled, tmp_path) == filled
+    assert build_tables.fill(filled, tmp_path / "none") == page
