@@ -150,7 +150,7 @@ def test_more_classes_than_samples() -> None:
 
 
 @given(
-    st.lists(st.floats(0, 1e6), min_size=1, max_size=40),
+    st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=40),
     st.lists(st.integers(0, 39), min_size=1, max_size=60),
     st.integers(0, 2**40),
 )
