@@ -1,0 +1,47 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that `distributed` is found here and in the processes it starts
+
+from distributed import TwoProcesses  # noqa: E402
+
+torch.set_num_threads(1)  # two cores at most: a second thread costs more than it brings
+hypothesis.settings.register_profile("longtail", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("longtail")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real data sets: ``LONGTAIL_TEST_DATA``, else ``../shared/data`` beside the repository."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    path = Path(os.environ.get("LONGTAIL_TEST_DATA", default))
+    if not path.is_dir():
+        pytest.skip(f"no test data at {path}: set LONGTAIL_TEST_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _two_processes():
+    pair = TwoProcesses()
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def run_two(_two_processes):
+    """``run_two(fn, *args) -> [fn(0, *args), fn(1, *args)]`` in two processes with a gloo group; see distributed.py."""
+    return _two_processes.run
