@@ -1,0 +1,141 @@
+"""Image classification."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail.data.base import ImageData, Split
+from longtail.data.loader import make_loader
+from longtail.errors import LongtailError
+from longtail.methods import ClassStats
+from longtail.metrics import Classification
+from longtail.models import create_model, in_channels_of
+
+__all__ = ["Evaluation", "ImageTask"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A model's result on one split.
+
+    Args:
+        metrics: What ``metrics.json`` holds of a split: fractions in [0, 1], plain JSON values.
+        performance: Performance of each class in [0, 1], ``[C]``, NaN where the split has no sample of the class.
+        per_class: Rows of ``per_class.csv`` without the split's name.
+        confusion: Counts, true class by predicted class, ``[C, C]``.
+    """
+
+    metrics: dict[str, Any]
+    performance: Tensor
+    per_class: list[dict[str, Any]]
+    confusion: Tensor
+
+    @property
+    def score(self) -> float:
+        """What model selection maximises: the mean performance over the classes that the split holds."""
+        return float(self.performance.nanmean())
+
+
+class ImageTask:
+    """Image classification on one data set.
+
+    Args:
+        data: The splits.
+        image_size: Side of the square that the model sees, in pixels.
+        device: Where batches are made.
+        workers: Processes that read image files; unused for data held in memory.
+        seed: Seed of the augmentation.
+        rank, world: This process and the number of processes: evaluation is sharded over them.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        *,
+        image_size: int,
+        device: torch.device,
+        workers: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.data, self.image_size, self.device = data, image_size, device
+        self.rank, self.world = rank, world
+        self.class_counts = data.train.class_counts(data.num_classes)
+        self._settings = {"image_size": image_size, "device": device, "workers": workers, "seed": seed}
+        self._train_loader = make_loader(data.train, data, train=True, **self._settings)
+        self._eval_loaders: dict[str, Any] = {}
+
+    def stats(self, *, epochs: int, seed: int) -> ClassStats:
+        """What a method may know of the training split."""
+        return ClassStats(class_counts=self.class_counts, labels=self.data.train.labels, epochs=epochs, seed=seed)
+
+    def build_model(self, name: str, *, weights: str | None = None) -> nn.Module:
+        """A fresh model with one logit a class, on the task's device."""
+        model = create_model(
+            name,
+            num_classes=self.data.num_classes,
+            in_channels=in_channels_of(name, self.data),
+            image_size=self.image_size,
+            weights=weights,
+        )
+        return model.to(self.device, memory_format=torch.channels_last)
+
+    def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images ``[B, C, S, S]`` and targets ``[B]`` for each tensor of training indices."""
+        return self._train_loader(batches, epoch=epoch)
+
+    def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
+        images, target = batch
+        logits = model(images)
+        return {"loss": criterion(logits, target), "logits": logits}
+
+    def split(self, name: str) -> Split:
+        """One of ``train``, ``val``, ``test``, ``select``."""
+        split = getattr(self.data, name, None)
+        if not isinstance(split, Split):
+            raise LongtailError(f"{self.data.name} has no {name!r} split")
+        return split
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module, split: str, *, batch_size: int = 256) -> Evaluation:
+        """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole."""
+        part = self.split(split)
+        if split not in self._eval_loaders:
+            self._eval_loaders[split] = make_loader(part, self.data, train=False, **self._settings)
+        metric = Classification(self.class_counts).to(self.device)
+        batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
+        training = model.training
+        model.eval()
+        for images, target in self._eval_loaders[split](batches):
+            metric.update(model(images).float(), target)
+        model.train(training)
+        result = metric.compute()
+        confusion = result.pop("confusion").cpu()
+        performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]])
+        return Evaluation(result, performance, self._per_class(confusion), confusion)
+
+    def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
+        hits, count, predicted = confusion.diag().double(), confusion.sum(1), confusion.sum(0)
+        recall = (hits / count).tolist()
+        precision = torch.where(predicted > 0, hits / predicted.clamp_min(1), 0.0).tolist()
+        f1 = (2 * hits / (count + predicted).clamp_min(1)).tolist()
+        return [
+            {
+                "class": c,
+                "name": name,
+                "train_count": self.class_counts[c],
+                "count": int(count[c]),
+                "accuracy": recall[c] if count[c] else None,
+                "precision": precision[c] if count[c] else None,
+                "recall": recall[c] if count[c] else None,
+                "f1": f1[c] if count[c] else None,
+            }
+            for c, name in enumerate(self.data.class_names)
+        ]

@@ -1,0 +1,122 @@
+"""What one run is: a frozen dataclass, free of torch so that ``longtail --help`` stays quick.
+
+Fields left at ``None`` are filled in from the data set's recipe (``longtail.training.recipes``) before a run starts; a
+run folder's ``config.json`` always holds the resolved values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from longtail.errors import LongtailError
+
+__all__ = ["RunConfig"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        method: Identifier from ``longtail methods``.
+        method_kwargs: Hyperparameters of the method as ``key=value``.
+        task: What is recognised.
+        imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
+        imbalance_kind: Law of the class counts.
+        protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split).
+        data_seed: Seed of the subset and of the splits; separate from ``seed``.
+        val_fraction: Share of the training part that becomes the difficulty split when the data has none.
+        select_fraction: Share of the training part for a separate model-selection split; 0: the difficulty split.
+        image_size: Side in pixels of the square that the model sees.
+        download: Fetch the data set with torchvision if it is missing.
+        model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier.
+        weights: File with initial weights (safetensors, or a ``weights_only`` checkpoint).
+        epochs: Passes over the training split.
+        batch_size: Global batch: all processes together.
+        lr: Learning rate at the global batch size.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        schedule: Learning-rate law after the warm-up.
+        milestones: Epochs after which the ``multistep`` rate is multiplied by ``gamma``.
+        gamma: Factor of the ``multistep`` schedule.
+        warmup_epochs: Epochs of linear warm-up.
+        clip_grad_norm: Largest norm of the gradient; 0: no clipping.
+        seed: Seed of initialisation, order and augmentation.
+        device: Where to compute.
+        precision: ``fp32``, or ``bf16`` (autocast).
+        final: Which weights ``metrics.json`` judges: those of the best epoch on the selection split, or the last ones.
+        workers: Processes that read image files; ignored for data held in memory.
+        compile: Compile the model with ``torch.compile``.
+        trackers: Trackers beside the CSV files: ``tensorboard``.
+    """
+
+    data: str = "digits"
+    method: str = "cdb-w"
+    method_kwargs: tuple[str, ...] = ()
+    task: Literal["classify", "detect", "segment", "video"] = "classify"
+    imbalance: float | None = None
+    imbalance_kind: Literal["exp", "step"] = "exp"
+    protocol: Literal["paper", "cao"] | None = None
+    data_seed: int = 0
+    val_fraction: float | None = None
+    select_fraction: float = 0.0
+    image_size: int | None = None
+    download: bool = False
+    model: str | None = None
+    weights: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: Literal["multistep", "cosine", "constant"] | None = None
+    milestones: tuple[int, ...] | None = None
+    gamma: float | None = None
+    warmup_epochs: int | None = None
+    clip_grad_norm: float = 0.0
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    final: Literal["best", "last"] = "best"
+    workers: int | None = None
+    compile: bool = False
+    trackers: tuple[Literal["tensorboard"], ...] = ()
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, message: str) -> None:
+            if not ok:
+                raise LongtailError(message)
+
+        check(bool(self.data), "DATA is empty: name a data set, e.g. digits or folder:photos")
+        check(self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1")
+        for name in ("epochs", "batch_size", "image_size"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"--{name.replace('_', '-')} is {value}: it must be at least 1")
+        for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):
+            value = getattr(self, name)
+            check(value is None or value >= 0, f"--{name.replace('_', '-')} is {value}: it must not be negative")
+        check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")
+        check(self.lr is None or self.lr > 0, f"--lr is {self.lr}: it must be above 0")
+        check(self.gamma is None or self.gamma > 0, f"--gamma is {self.gamma}: it must be above 0")
+        check(0 <= self.select_fraction < 0.5, f"--select-fraction is {self.select_fraction}: it must be in [0, 0.5)")
+        check(
+            self.val_fraction is None or 0 < self.val_fraction < 0.9,
+            f"--val-fraction is {self.val_fraction}: it must be between 0 and 0.9",
+        )
+        check(0 <= self.seed < 2**31, f"--seed is {self.seed}: it must be in [0, 2**31)")
+        check(0 <= self.data_seed < 2**31, f"--data-seed is {self.data_seed}: it must be in [0, 2**31)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, in field order."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Inverse of `to_dict`; an unknown key is an error that names it."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - fields)
+        if unknown:
+            raise LongtailError(f"unknown configuration key {unknown[0]!r}: known are {', '.join(sorted(fields))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,116 @@
+"""Files that are whole or absent: everything a run folder holds is written through here."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longtail.errors import LongtailError
+
+__all__ = ["append_csv", "atomic", "load_state", "locked", "read_csv", "read_json", "save_state", "write_csv", "write_json"]
+
+
+def atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+
+    A process killed at any moment leaves the old file or the new one, never a part of one.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # some file systems cannot sync a directory
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LongtailError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LongtailError(f"{path} is not valid JSON ({error}): restore it or start in a new folder") from None
+
+
+def _csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    text = _csv_text(columns, rows, header=True)
+    atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows, and the header if the file is new. A kill can tear the last line: `read_csv` leaves such a line out."""
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(_csv_text(columns, rows, header=f.tell() == 0))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All whole rows; an absent file has none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values; `load_state` reads them without running code."""
+    atomic(path, lambda p: torch.save(state, p))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise LongtailError(f"{path} does not exist") from None
+    except Exception as error:
+        raise LongtailError(f"{path} cannot be read ({type(error).__name__}): remove it to start from epoch 1") from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for one process; the system lets go of it when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: two runs in one folder are then the user's to avoid
+        yield
+        return
+    with open(folder / ".lock", "w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LongtailError(f"another process is training in {folder}: wait for it or choose another --out") from None
+        yield

@@ -1,0 +1,177 @@
+"""The run folder: the only thing that later steps read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+from longtail.training.files import (
+    append_csv,
+    atomic,
+    load_state,
+    read_csv,
+    read_json,
+    save_state,
+    write_csv,
+    write_json,
+)
+
+__all__ = ["RunFolder"]
+
+HISTORY = (
+    "stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds", "val_balanced_accuracy", "data_seconds",
+)  # fmt: skip
+DIFFICULTY = ("epoch", "class", "performance", "difficulty", "weight")
+PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
+CONFUSION = ("split", "true", "predicted", "count")
+# Fields that do not change what a run computes: a run may be continued with other values.
+_FREE = ("download", "trackers", "workers")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("longtail", "torch", "torchvision", "accelerate", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: The folder; made if it is not there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    # -- what state the folder is in -----------------------------------------------------------------------------------
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete: ``metrics.json`` is written last."""
+        return (self.path / "metrics.json").is_file()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return read_json(self.path / "metrics.json")
+
+    def config(self) -> RunConfig:
+        """The resolved configuration that the folder was made with."""
+        content = read_json(self.path / "config.json")
+        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+            raise LongtailError(f"{self.path / 'config.json'} holds no run configuration")
+        return RunConfig.from_dict(content["config"])
+
+    def claim(self, config: RunConfig) -> bool:
+        """Make the folder this run's, or check that it is; return whether the run is finished already.
+
+        Raises:
+            LongtailError: the folder belongs to another configuration, or to something else altogether.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise LongtailError(f"{self.path} is a file: choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "config.json").is_file():
+            mine, theirs = config.to_dict(), self.config().to_dict()
+            other = [k for k in mine if k not in _FREE and mine[k] != theirs[k]]
+            if other:
+                key = other[0]
+                raise LongtailError(
+                    f"{self.path} holds a run with another configuration ({key}: {theirs[key]!r} there, {mine[key]!r} here): "
+                    "choose another --out"
+                )
+            return self.finished
+        foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
+        if foreign:
+            raise LongtailError(f"{self.path} is not empty ({foreign[0]}) and no run: choose another --out")
+        write_json(
+            self.path / "config.json",
+            {"longtail": _versions().get("longtail"), "versions": _versions(), "config": config.to_dict()},
+        )
+        return False
+
+    def describe(self, content: dict[str, Any]) -> None:
+        """Write ``data.json``; on a resumed run check that the data are still the same."""
+        path = self.path / "data.json"
+        if path.is_file():
+            before = read_json(path)
+            for key in ("class_names", "class_counts"):
+                if before.get(key) != content[key]:
+                    raise LongtailError(f"the data changed since {self.path} was begun ({key} differ): choose another --out")
+            return
+        write_json(path, content)
+
+    # -- progress ------------------------------------------------------------------------------------------------------
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return (self.path / "checkpoint" / "last.pt").is_file()
+
+    def load_checkpoint(self, *, rewrite: bool = True) -> dict[str, Any] | None:
+        """The last whole checkpoint, or None.
+
+        Args:
+            rewrite: Take the rows of later epochs out of the CSV files (one process only).
+        """
+        state = load_state(self.path / "checkpoint" / "last.pt") if self.begun else None
+        if not rewrite:
+            return state
+        done = state["epoch"] if state else 0
+        for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY)):
+            rows = read_csv(self.path / name)
+            kept = [row for row in rows if int(row["epoch"]) <= done]
+            if (self.path / name).is_file():
+                write_csv(self.path / name, columns, kept)
+        return state
+
+    def record(self, history: dict[str, Any], difficulty: list[dict[str, Any]]) -> None:
+        """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing."""
+        append_csv(self.path / "history.csv", HISTORY, [history])
+        append_csv(self.path / "difficulty.csv", DIFFICULTY, difficulty)
+
+    def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
+        """Put ``state`` in place of the previous checkpoint in one step.
+
+        Args:
+            state: Everything to continue; ``state["best"]["epoch"]`` names the best epoch so far.
+            best: Weights of that epoch if it is this one; older ones go once the new checkpoint is whole.
+        """
+        folder = self.path / "checkpoint"
+        folder.mkdir(exist_ok=True)
+        name = f"best-{state['best']['epoch']}.safetensors"
+        if best is not None:
+            atomic(folder / name, lambda p: save_file(best, p))
+        save_state(folder / "last.pt", state)
+        for old in folder.glob("best-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def best_weights(self, epoch: int) -> dict[str, torch.Tensor]:
+        return load_file(self.path / "checkpoint" / f"best-{epoch}.safetensors")
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+    def finish(self, *, last: dict[str, torch.Tensor], best_epoch: int, tables: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """Write weights and tables, then ``metrics.json``, which marks the run as complete."""
+        atomic(self.path / "model.safetensors", lambda p: save_file(last, p))
+        best = self.path / "checkpoint" / f"best-{best_epoch}.safetensors"
+        atomic(self.path / "model_best.safetensors", lambda p: shutil.copyfile(best, p))
+        per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
+        write_csv(self.path / "per_class.csv", PER_CLASS, per_class)
+        confusion = []
+        for split, evaluation in tables.items():
+            for true, predicted in evaluation.confusion.nonzero().tolist():
+                count = int(evaluation.confusion[true, predicted])
+                confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
+        write_csv(self.path / "confusion.csv", CONFUSION, confusion)
+        write_json(self.path / "metrics.json", metrics)

@@ -1,0 +1,107 @@
+"""What a run tells while it goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+__all__ = ["Bar", "Lines", "Progress", "for_terminal"]
+
+
+class Progress:
+    """Hears of a run's progress and says nothing; subclasses draw a bar or print lines."""
+
+    def start(self, *, epochs: int, done: int) -> None:
+        """The run begins, with ``done`` of ``epochs`` epochs behind it."""
+
+    def step(self, step: int, steps: int) -> None:
+        """One optimisation step of the current epoch is done."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch is done; ``row`` is its row of ``history.csv``."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def stop(self) -> None:
+        """Training is over."""
+
+
+def _summary(row: dict[str, Any]) -> str:
+    parts = [f"loss {row['train_loss']:.4f}"]
+    if "val_accuracy" in row:
+        parts.append(f"val {100 * row['val_accuracy']:.1f} %")
+    if "tau" in row:
+        parts.append(f"tau {row['tau']:.2f}")
+    return ", ".join(parts)
+
+
+class Lines(Progress):
+    """A plain line an epoch, for logs; at most about one a second.
+
+    Args:
+        label: What is trained, put in front of each line.
+    """
+
+    def __init__(self, label: str = "") -> None:
+        self.label = f"{label}: " if label else ""
+
+    def start(self, *, epochs: int, done: int) -> None:
+        self.epochs, self.first, self.begin, self.last = epochs, done, time.monotonic(), 0.0
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        now, epoch = time.monotonic(), row["epoch"]
+        if now - self.last < 1 and epoch != self.epochs:
+            return
+        self.last = now
+        left = (now - self.begin) / (epoch - self.first) * (self.epochs - epoch)
+        self.note(f"epoch {epoch}/{self.epochs}, {_summary(row)}, {_duration(left)} left")
+
+    def note(self, text: str) -> None:
+        print(f"{self.label}{text}", flush=True)
+
+
+class Bar(Progress):
+    """A progress bar with the time left, for a terminal."""
+
+    def __init__(self, label: str = "") -> None:
+        from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+
+        self.label = label or "training"
+        self.bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+
+    def start(self, *, epochs: int, done: int) -> None:
+        self.done = done
+        self.task = self.bar.add_task(self.label, total=epochs, completed=done, epoch=done, epochs=epochs, text="")
+        self.bar.start()
+
+    def step(self, step: int, steps: int) -> None:
+        self.bar.update(self.task, completed=self.done + step / steps)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.done = row["epoch"]
+        self.bar.update(self.task, completed=self.done, epoch=self.done, text=_summary(row))
+
+    def note(self, text: str) -> None:
+        self.bar.console.print(f"{self.label}: {text}", highlight=False, markup=False)
+
+    def stop(self) -> None:
+        self.bar.stop()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def for_terminal(label: str = "") -> Progress:
+    """A bar on a terminal, plain lines elsewhere."""
+    return Bar(label) if sys.stdout.isatty() else Lines(label)

@@ -1,0 +1,74 @@
+"""Default hyperparameters of each data set, and how unset fields of a `RunConfig` are filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+
+__all__ = ["RECIPES", "resolve"]
+
+# MNIST and CIFAR: Section 4.1.2 of the paper. The paper says "scaled down" at 160 and 180 and follows Cui et al. (2019), whose
+# factor is 0.01 each time after a warm-up of 5 epochs. ImageNet-LT: Section 4.1.2. The others are this project's.
+_CIFAR = {
+    "model": "resnet32",
+    "image_size": 32,
+    "epochs": 200,
+    "batch_size": 128,
+    "lr": 0.1,
+    "weight_decay": 1e-4,
+    "schedule": "multistep",
+    "milestones": (160, 180),
+    "gamma": 0.01,
+    "warmup_epochs": 5,
+}
+_MNIST = {"model": "lenet5", "image_size": 28, "batch_size": 100, "weight_decay": 5e-4, "warmup_epochs": 0}
+_LISTS = {
+    "model": "resnet10",
+    "image_size": 224,
+    "epochs": 100,
+    "batch_size": 512,
+    "lr": 0.2,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    "warmup_epochs": 0,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": _MNIST | {"epochs": 20, "lr": 0.02, "schedule": "cosine", "batch_size": 32},
+    "mnist-4v9": _MNIST | {"epochs": 100, "lr": 0.001, "schedule": "constant"},
+    "mnist": _MNIST | {"epochs": 20, "lr": 0.02, "schedule": "cosine"},
+    "fashion-mnist": _MNIST | {"epochs": 20, "lr": 0.02, "schedule": "cosine"},
+    "cifar10": _CIFAR,
+    "cifar100": _CIFAR,
+    "imagenet-lt": _LISTS,
+    "places-lt": _LISTS | {"epochs": 30},
+    "inat18": _LISTS | {"epochs": 100},
+    # Own photographs on whatever machine there is: small enough to finish on a few cores.
+    "folder": _LISTS | {"image_size": 96, "epochs": 40, "batch_size": 64, "lr": 0.05, "warmup_epochs": 2},
+}
+RECIPES["lists"] = RECIPES["folder"]
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fill every unset field from the data set's recipe; milestones follow a changed number of epochs in proportion."""
+    name = config.data.partition(":")[0]
+    if name not in RECIPES:
+        raise LongtailError(f"unknown data set {name!r}: known are {', '.join(RECIPES)}")
+    recipe = dict(RECIPES[name])
+    if config.protocol == "cao" and name.startswith("cifar"):
+        recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
+    epochs = config.epochs or recipe["epochs"]
+    schedule = config.schedule or recipe["schedule"]
+    if schedule == "multistep":
+        reference, epochs_of_reference = recipe.get("milestones", (160, 180)), recipe["epochs"]
+        if "milestones" not in recipe:
+            epochs_of_reference = 200
+        recipe["milestones"] = tuple(max(1, round(m * epochs / epochs_of_reference)) for m in reference)
+    else:
+        recipe["milestones"] = ()
+    recipe["warmup_epochs"] = min(recipe["warmup_epochs"], epochs // 5)
+    recipe.setdefault("gamma", 0.1)
+    filled = {f.name: recipe[f.name] for f in dataclasses.fields(config) if f.name in recipe and getattr(config, f.name) is None}
+    return dataclasses.replace(config, **filled, workers=config.workers if config.workers is not None else 2)

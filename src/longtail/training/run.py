@@ -1,0 +1,349 @@
+"""Run one configuration: stages, epochs, checkpoints, resume, distributed.
+
+Determinism: whatever is random in an epoch is a function of (seed, epoch, position in the epoch), so a run that was killed
+and continued equals one that was not, and no random state needs saving. Every process makes the same global order and takes
+its stride of each global batch, so N processes see the batches of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from longtail.data import load_data
+from longtail.errors import LongtailError
+from longtail.methods import Method, Parts, Stage, get_method
+from longtail.models import final_linear
+from longtail.tasks.image import Evaluation, ImageTask
+from longtail.training.config import RunConfig
+from longtail.training.files import locked
+from longtail.training.folder import RunFolder
+from longtail.training.kwargs import parse_kwargs
+from longtail.training.order import cut_batches, epoch_order, seed_of
+from longtail.training.progress import Progress
+from longtail.training.recipes import resolve
+from longtail.training.schedule import learning_rate, stage_bounds
+
+__all__ = ["train"]
+
+
+def train(config: RunConfig, out: str | Path, *, resume: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+    """Train, evaluate and fill the run folder ``out``; returns what ``metrics.json`` holds.
+
+    An unfinished run of the same configuration is continued, a finished one is left as it is.
+
+    Args:
+        config: What to run; unset fields are filled in from the data set's recipe.
+        out: The run folder.
+        resume: False: refuse a folder with an unfinished run instead of continuing it.
+        progress: Told about every step and epoch.
+
+    Raises:
+        LongtailError: anything that the user can mend.
+    """
+    progress = progress or Progress()
+    config = resolve(config)
+    if config.task != "classify":
+        raise LongtailError(f"--task {config.task} is not available in this version: use classify")
+    method = get_method(config.method, **parse_kwargs(config.method_kwargs))
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    AcceleratorState._reset_state()  # the precision may differ from that of an earlier run in this process
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        log_with=list(config.trackers) or None,
+        project_dir=str(out),
+    )
+    folder = RunFolder(out)
+    main = accelerator.is_main_process
+    if main:
+        folder.claim(config)
+    accelerator.wait_for_everyone()
+    if folder.finished:
+        progress.note(f"{folder.path} is finished already with this configuration: nothing to do")
+        return folder.metrics
+    if folder.begun and not resume:
+        raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
+    with locked(folder.path) if main else contextlib.nullcontext():
+        loop = _Loop(config, folder, accelerator, _load(config, accelerator, method), method, progress)
+        best = loop.run()
+        metrics = loop.conclude(best)
+    if config.trackers:
+        accelerator.end_training()
+    accelerator.wait_for_everyone()
+    return metrics
+
+
+def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageTask:
+    with accelerator.main_process_first():
+        data = load_data(
+            config.data,
+            imbalance=config.imbalance,
+            imbalance_kind=config.imbalance_kind,
+            protocol=config.protocol,
+            data_seed=config.data_seed,
+            val_fraction=config.val_fraction,
+            select_fraction=config.select_fraction,
+            download=config.download and accelerator.is_main_process,
+        )
+    if method.needs_held_out and data.val is None:
+        raise LongtailError(
+            f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
+            "choose another protocol or method"
+        )
+    assert config.image_size and config.workers is not None
+    return ImageTask(
+        data,
+        image_size=config.image_size,
+        device=accelerator.device,
+        workers=config.workers,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+class _Loop:
+    """One running configuration: the model, and what the current stage trains it with."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        task: ImageTask,
+        method: Method,
+        progress: Progress,
+    ) -> None:
+        assert config.model and config.epochs and config.batch_size and config.weight_decay is not None
+        self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
+        self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
+        torch.manual_seed(seed_of("model", config.seed))
+        self.model = task.build_model(config.model, weights=config.weights)
+        self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
+        if self.parts.head is not None:
+            parent, name, linear = final_linear(self.model)
+            setattr(parent, name, self.parts.head(linear))
+            self.model.to(accelerator.device)
+        self.stage, self.first, self.end = Stage(name=""), 0, 0
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.forward: nn.Module = self.model
+        if self.main:
+            folder.describe(task.description(config.model))
+        for note in task.data.notes:
+            progress.note(note)
+        if config.trackers:
+            accelerator.init_trackers("longtail", config={k: str(v) for k, v in config.to_dict().items()})
+
+    # -- the whole run -------------------------------------------------------------------------------------------------
+    def run(self) -> dict[str, Any]:
+        """Every stage and epoch that is not done yet; returns the record of the best epoch."""
+        self.accelerator.wait_for_everyone()
+        state = self.folder.load_checkpoint(rewrite=self.main)
+        self.accelerator.wait_for_everyone()
+        done = state["epoch"] if state else 0
+        best = state["best"] if state else {"epoch": 0, "score": -1.0}
+        if done:
+            self.progress.note(f"continuing after epoch {done} of {self.epochs}")
+        self.progress.start(epochs=self.epochs, done=done)
+        for stage, first, end in stage_bounds(self.parts.stages, self.epochs):
+            self.enter(stage, first, end)
+            if state is not None and first < done <= end:
+                self.load_state_dict(state)
+            for epoch in range(max(first, done), end):
+                best = self.epoch(epoch, best)
+        self.progress.stop()
+        return best
+
+    def enter(self, stage: Stage, first: int, end: int) -> None:
+        """Begin a stage: its parts, its trainable parameters, its optimiser."""
+        self.stage, self.first, self.end = stage, first, end
+        parts = dataclasses.replace(self.parts, **stage.parts)
+        self.criterion, self.sampler, self.difficulty = parts.criterion, parts.sampler, parts.difficulty
+        for module in (self.criterion, self.difficulty):
+            if isinstance(module, nn.Module):
+                module.to(self.accelerator.device)
+        if stage.setup is not None:
+            torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
+            stage.setup(self.model)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(stage.trainable is None or stage.trainable(name))
+        if self.optimizer is None or stage.restart or stage.trainable is not None:
+            parameters = [p for p in self.model.parameters() if p.requires_grad]
+            assert self.config.lr and self.config.weight_decay is not None
+            self.optimizer = torch.optim.SGD(
+                parameters, self.config.lr, momentum=self.config.momentum, weight_decay=self.config.weight_decay
+            )
+        self.forward = torch.compile(self.model) if self.config.compile else self.model  # pyright: ignore
+        if self.accelerator.num_processes > 1:
+            self.forward = nn.parallel.DistributedDataParallel(self.forward)
+
+    # -- one epoch -----------------------------------------------------------------------------------------------------
+    def epoch(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
+        """Train, measure, record and save one epoch; returns the record of the best epoch so far."""
+        start = time.perf_counter()
+        torch.manual_seed(seed_of("epoch", self.config.seed, epoch, self.accelerator.process_index))
+        row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch)
+        held_out = self._measure()
+        selection = held_out
+        if self.task.data.select is not None:
+            selection = self._evaluate("select")
+        performance = held_out.performance if held_out else torch.full((self.task.data.num_classes,), float("nan"))
+        if self.difficulty is not None:
+            self.difficulty.step(performance.to(self.accelerator.device))
+            row |= {"bias": float(self.difficulty.bias), "tau": float(self.difficulty.tau)}
+        if held_out:
+            row |= {"val_accuracy": held_out.metrics["top1"], "val_balanced_accuracy": held_out.score}
+        score = selection.score if selection else float(epoch)  # nothing to select on: the last epoch is the best
+        is_best = score > best["score"]
+        best = {"epoch": epoch + 1, "score": score} if is_best else best
+        row["seconds"] = round(time.perf_counter() - start, 3)
+        if self.main:
+            self.folder.record(row, self._difficulty_rows(epoch, performance))
+            self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
+        if self.config.trackers:
+            self.accelerator.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=epoch + 1)
+        self.progress.epoch(row)
+        return best
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        config, world = self.config, self.accelerator.num_processes
+        assert config.batch_size and self.optimizer is not None
+        order = epoch_order(self.sampler, len(self.task.data.train), seed=config.seed, epoch=epoch)
+        batches = cut_batches(order, config.batch_size, world=world)
+        mine = [b[self.accelerator.process_index :: world] for b in batches]
+        self._train_mode()
+        total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
+        rate = self._rate(epoch)
+        loader = _timed(self.task.train_batches(mine, epoch=epoch))
+        for i, (batch, waited) in enumerate(loader):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(epoch + i / len(batches))
+            # DDP averages over processes: the factor makes it the mean over the global batch.
+            share = len(mine[i]) * world / len(batches[i])
+            with self.accelerator.autocast():
+                loss = self.task.loss(self.forward, self.criterion, batch)["loss"]
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss * share if share != 1 else loss)
+            if config.clip_grad_norm > 0:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_grad_norm)
+            self.optimizer.step()
+            total += loss.detach() * len(mine[i])
+            waiting += waited
+            if loss.device.type == "cpu" or i % 50 == 49 or i == len(batches) - 1:  # reading the value waits for a GPU
+                if not bool(total.isfinite()):
+                    raise LongtailError(
+                        f"the loss is not finite in epoch {epoch + 1}, step {i + 1} of {len(batches)}: lower --lr, add "
+                        "--clip-grad-norm 1 or --warmup-epochs, and look for broken input; the last checkpoint is kept"
+                    )
+            self.progress.step(i + 1, len(batches))
+        total = self.accelerator.reduce(total, "sum") if world > 1 else total
+        mean = float(total) / sum(map(len, batches))
+        return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
+
+    def _rate(self, progress: float) -> float:
+        if self.stage.restart:
+            return self.stage.lr * learning_rate(self.config, progress - self.first, span=self.end - self.first)
+        return self.stage.lr * learning_rate(self.config, progress)
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        if self.stage.trainable is not None:
+            for module in self.model.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(p.requires_grad for p in parameters):
+                    module.eval()
+
+    # -- measuring -----------------------------------------------------------------------------------------------------
+    def _evaluate(self, split: str) -> Evaluation:
+        with self.accelerator.autocast():
+            return self.task.evaluate(self.model, split)
+
+    def _measure(self) -> Evaluation | None:
+        """The held-out split. Buffers are made equal on all processes first: BatchNorm keeps statistics of its own."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        return self._evaluate("val") if self.task.data.val is not None else None
+
+    def _difficulty_rows(self, epoch: int, performance: Tensor) -> Iterable[dict[str, Any]]:
+        if self.difficulty is not None:
+            shown, weight = self.difficulty.performance.tolist(), self.difficulty.weight.tolist()
+        else:
+            shown, weight = performance.tolist(), [1.0] * len(performance)
+        for c, (p, w) in enumerate(zip(shown, weight, strict=True)):
+            known = p == p
+            yield {
+                "epoch": epoch + 1,
+                "class": c,
+                "performance": p if known else "",
+                "difficulty": 1 - p if known else "",
+                "weight": w,
+            }
+
+    def conclude(self, best: dict[str, Any]) -> dict[str, Any]:
+        """Judge the best and the last weights on val and test, and complete the folder. The test split is read here only."""
+        last = self._weights()
+        splits = [s for s in ("val", "test") if getattr(self.task.data, s) is not None]
+        results: dict[str, dict[str, Evaluation]] = {"last": {s: self._evaluate(s) for s in splits}}
+        if best["epoch"] == self.epochs:
+            results["best"] = results["last"]
+        else:
+            self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
+            results["best"] = {s: self._evaluate(s) for s in splits}
+        tables = results[self.config.final]
+        metrics: dict[str, Any] = {s: tables[s].metrics for s in ("test", "val") if s in tables}
+        metrics |= {"final": self.config.final, "epochs": self.epochs}
+        for which, epoch in (("best", best["epoch"]), ("last", self.epochs)):
+            scalars = {s: {k: v for k, v in e.metrics.items() if k != "per_class"} for s, e in results[which].items()}
+            metrics[which] = {"epoch": epoch} | scalars
+        if self.main:
+            self.folder.finish(last=last, best_epoch=best["epoch"], tables=tables, metrics=metrics)
+        return metrics
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+
+    def state_dict(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
+        """Everything that the next epoch depends on, as tensors and plain values."""
+        assert self.optimizer is not None
+        return {
+            "epoch": epoch,
+            "best": best,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "criterion": self.criterion.state_dict() if isinstance(self.criterion, nn.Module) else {},
+            "difficulty": self.difficulty.state_dict() if self.difficulty is not None else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`, in the stage that it was saved in."""
+        assert self.optimizer is not None
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.criterion, nn.Module):
+            self.criterion.load_state_dict(state["criterion"])
+        if self.difficulty is not None:
+            self.difficulty.load_state_dict(state["difficulty"])
+
+
+def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
+    """Each batch with the seconds that it was waited for."""
+    while True:
+        start = time.perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - start

@@ -1,0 +1,46 @@
+"""Learning rate and stages as plain functions of the epoch: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from longtail.methods import Stage
+from longtail.training.config import RunConfig
+
+__all__ = ["learning_rate", "stage_bounds"]
+
+
+def learning_rate(config: RunConfig, progress: float, *, span: int | None = None) -> float:
+    """Learning rate at a point of training.
+
+    Args:
+        config: A resolved configuration.
+        progress: Epochs done, with fraction: 0.5 is the middle of the first epoch.
+        span: Epochs that the schedule covers; default: the whole run. Warm-up and milestones scale with it.
+    """
+    assert config.lr and config.epochs and config.warmup_epochs is not None
+    span = span or config.epochs
+    stretch = span / config.epochs
+    warmup = config.warmup_epochs * stretch
+    if progress < warmup:
+        return config.lr * (int(progress / stretch) + 1) / config.warmup_epochs
+    if config.schedule == "cosine":
+        return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (span - warmup))))
+    if config.schedule == "multistep":
+        assert config.milestones is not None and config.gamma is not None
+        return config.lr * config.gamma ** sum(progress >= m * stretch for m in config.milestones)
+    return config.lr
+
+
+def stage_bounds(stages: Sequence[Stage], epochs: int) -> list[tuple[Stage, int, int]]:
+    """Each stage with its first and its last-plus-one epoch, counted from 0; every stage gets at least one epoch."""
+    stages = stages or (Stage(name="train"),)
+    total, share, start, bounds = sum(s.epochs for s in stages), 0.0, 0, []
+    for i, stage in enumerate(stages):
+        share += stage.epochs
+        later = len(stages) - i - 1
+        end = epochs if later == 0 else min(max(start + 1, round(epochs * share / total)), epochs - later)
+        bounds.append((stage, start, end))
+        start = end
+    return bounds
