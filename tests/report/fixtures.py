@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def write_run(
     notes: Sequence[str] = (),
     **config: Any,
 ) -> None:
-    """One finished run; difficulty of a class comes from its frequency and from its own nature, the same in all runs."""
+    """One finished run; a class is hard by its frequency and by its own nature, which is the same in all runs."""
     path.mkdir(parents=True)
     names = list(names or (f"class-{i:03d}" for i in range(classes)))
     classes = len(names)
@@ -74,9 +74,9 @@ def write_run(
         ]
         present = [i for i, r in enumerate(recall) if r is not None]
 
-        def group(inside, recall=recall, present=present) -> float | None:
+        def group(inside: Callable[[int], bool], recall: Any = recall, present: list[int] = present) -> float | None:
             values = [recall[i] for i in present if inside(train[i])]
-            return float(np.mean(values)) if values else None
+            return sum(values) / len(values) if values else None
 
         metrics[split] = {
             "top1": float(correct.sum() / total.sum()),
@@ -100,7 +100,7 @@ def write_run(
         grown = 1 - math.exp(-4 * e / epochs)
         performance = np.clip(final * grown + rng.normal(0, 0.02, classes), 0, 1)
         bias = float(performance.max() / (performance.min() + 0.01) - 1)
-        tau = 5.0 * (2 / (1 + math.exp(-0.05 * bias)) - 1)
+        tau = 5.0 * (2 / (1 + math.exp(-bias)) - 1)
         hard = 1 - performance
         if weighted:
             weight = hard**tau
@@ -114,13 +114,14 @@ def write_run(
     settings = {
         "data": data, "method": method, "method_kwargs": list(kwargs), "task": "classify", "imbalance": imbalance,
         "imbalance_kind": "exp", "data_seed": 0, "model": "resnet32", "epochs": epochs, "batch_size": 128, "lr": 0.1,
-        "momentum": 0.9, "weight_decay": 1e-4, "schedule": "multistep", "milestones": [16], "seed": seed, "device": "cpu",
+        "momentum": 0.9, "weight_decay": 1e-4, "schedule": "multistep", "milestones": [16], "seed": seed,
     } | config  # fmt: skip
     _json(path / "config.json", {"longtail": "0.1.0", "versions": {"torch": "2.15.0"}, "config": settings})
     _json(
         path / "data.json",
         {
-            "name": data, "class_names": names, "class_counts": {"train": train, "val": val_counts, "test": test_counts},
+            "name": data, "class_names": names,
+            "class_counts": {"train": train, "val": val_counts, "test": test_counts},
             "notes": list(notes), "mean": [0.5], "std": [0.25], "image_size": 32, "channels": 3, "model": "resnet32",
         },
     )  # fmt: skip

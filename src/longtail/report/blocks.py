@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from longtail.report import figures
 from longtail.report.advice import Advice, advise
-from longtail.report.comparison import Comparison, Group, percent
+from longtail.report.comparison import Comparison, percent
 from longtail.report.figures import Looks
 from longtail.report.measures import shot_groups
 from longtail.report.statistics import rank_correlation
@@ -21,6 +22,7 @@ __all__ = ["BLOCKS", "Block", "Picture"]
 _HARDEST = 10  # classes in the confusion figure
 _COLUMNS = 16  # predicted classes in it
 _DIFFICULTY_FIGURES = 6
+_BAND = "Lines: mean over seeds; bands: lowest to highest seed."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One part of the page: heading, then text, tables, figures, advice, remarks and commands, as far as there are any."""
+    """One part of the page: heading, then what there is of text, figures, tables, advice, remarks and commands."""
 
     id: str
     title: str
@@ -49,21 +51,22 @@ class Block:
 
 def _methods(c: Comparison, looks: Looks) -> Block:
     del looks
-    differences = difference_table(c)
-    text = [f"{m.title}: {m.meaning}." for m in c.shown if m.meaning]
-    if c.baseline is not None and len(c.groups) > 1 and differences is None:
-        text.append(f"No other method has a seed in common with {c.baseline.label}: there are no paired differences.")
+    differences = difference_table(c, c.shown)
     remarks = []
     if differences is not None:
         remarks.append(
-            "Paired differences compare runs with the same seed. The 95 % interval is Student's t over the seeds; it "
-            "covers the luck of initialisation and order, not that of drawing the test images, and is not corrected for "
-            "the number of methods or measures looked at."
+            "Paired differences compare runs with the same seed. The 95 % interval is Student's t over the seeds: it "
+            "covers the luck of initialisation and order, not that of drawing the test images, and is not corrected "
+            "for the number of methods and measures looked at. Cells without better or worse are not beyond it."
         )
+    elif c.baseline is not None and len(c.groups) > 1:
+        remarks.append(f"No other method has a seed in common with {c.baseline.label}: no differences can be paired.")
     if tested := sum(c.data.counts.get("test", ())):
         remarks.append(f"The test split has {tested} images: one image is {100 / tested:.2g} points of error.")
-    tables = (method_table(c), *([differences] if differences else []))
-    return Block("methods", "Methods", tables=tables, remarks=(*remarks, *text))
+    if meanings := [f"{m.title}: {m.meaning}" for m in c.shown if m.meaning]:
+        remarks.append("; ".join(meanings) + ".")
+    tables = (method_table(c, c.shown), *([differences] if differences else []))
+    return Block("methods", "Methods", tables=tables, remarks=tuple(remarks))
 
 
 def _classes(c: Comparison, looks: Looks) -> Block | None:
@@ -73,21 +76,26 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
     train = c.data.counts.get("train")
     text, extremes = [], ""
     if train is not None:
+        rhos = []
         for group in dict.fromkeys(g for g in (c.baseline, c.best) if g is not None):
             known = np.flatnonzero(np.isfinite(group.mean_per_class))
             rho = rank_correlation([train[i] for i in known], group.mean_per_class[known].tolist())
             if rho is not None and len(known) >= 5:
-                text.append(f"Rank correlation of training images and {what} for {group.label}: {rho:.2f}.")
+                rhos.append(f"{rho:.2f} for {group.label}")
         groups = ", ".join(f"{n} {name}" for name, n in shot_groups(train))
         text.append(f"Classes by training images: {groups}.")
+        if rhos:
+            text.append(
+                f"Rank correlation of training images and {what}: {', '.join(rhos)} "
+                "(1: frequency decides which classes are easy, 0: it says nothing)."
+            )
         extremes = f" from {max(train)} down to {min(train)} images"
     known = np.flatnonzero(np.isfinite(c.best.mean_per_class))
-    worst = known[np.argmin(c.best.mean_per_class[known])] if len(known) else None
-    hardest = (
-        f" {c.best.label} is weakest on {c.data.class_names[worst]} ({percent(c.best.mean_per_class[worst])} %)."
-        if worst is not None
-        else ""
-    )
+    hardest = ""
+    if len(known):
+        worst = int(known[np.argmin(c.best.mean_per_class[known])])
+        share = percent(float(c.best.mean_per_class[worst]))
+        hardest = f" {c.best.label} is weakest on {c.data.class_names[worst]} ({share} %)."
     picture = Picture(
         "class_accuracy",
         figures.class_accuracy(c, looks),
@@ -128,11 +136,10 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
             if last:
                 ends.append(f"{group.label} ends at tau {np.mean(last):.2f}")
         alt = "Lines over epochs: the exponent tau and the performance bias. " + "; ".join(ends) + "."
-        caption = (
-            "Larger bias means a larger gap between the easiest and the hardest class. Bands: one standard deviation."
-        )
+        caption = f"Larger bias: larger gap between the easiest and the hardest class. {_BAND}"
         pictures.append(Picture("tau", png, alt, caption))
     measured = [(g, run, d) for g in c.groups for run in g.runs[:1] if (d := run.difficulty) is not None]
+    measured = [m for m in measured if m[2].weighted or m[0] in (c.best, c.baseline)]
     measured.sort(key=lambda m: (not m[2].weighted, m[0] is not c.best, m[0] is not c.baseline))
     for group, run, d in measured[:_DIFFICULTY_FIGURES]:
         last = d.difficulty[-1]
@@ -148,7 +155,7 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
                 + (
                     " Weights above 1 make a class count more."
                     if d.weighted
-                    else " This method does not use the difficulty."
+                    else " For comparison: this method does not use its difficulty."
                 )
                 + (" Grey: not measurable." if np.isnan(d.difficulty).any() else ""),
             )
@@ -174,8 +181,7 @@ def _learning(c: Comparison, looks: Looks) -> Block | None:
         "learning",
         png,
         "Lines over epochs: training loss, held-out accuracy and learning rate. " + "; ".join(ends) + ".",
-        "Mean over seeds; bands: one standard deviation. Methods weigh the loss differently, so compare the shape of "
-        "the loss curves, not their height.",
+        f"{_BAND} Methods weigh the loss differently: compare the shape of the loss curves, not their height.",
     )
     return Block("learning", "Learning curves", pictures=(picture,))
 
@@ -188,9 +194,8 @@ def _confusion(c: Comparison, looks: Looks) -> Block | None:
         return None
     train = c.data.counts.get("train", (0,) * len(names))
     every = len(names) <= figures.LINED_CLASSES
-    hardest = sorted(known.tolist(), key=lambda i: (best.mean_per_class[i], train[i]))[
-        : len(known) if every else _HARDEST
-    ]
+    hardest = sorted(known.tolist(), key=lambda i: (best.mean_per_class[i], train[i]))
+    hardest = hardest if every else hardest[:_HARDEST]
     shown = [int(i) for i in c.data.order if i in set(hardest)] if every else hardest
     counts = [m for run in best.runs if (m := run.confusion(shown)) is not None]
     share = None
@@ -205,10 +210,10 @@ def _confusion(c: Comparison, looks: Looks) -> Block | None:
     picture = Picture(
         "confusion",
         figures.confusion(c, best, shown, predicted, drawn),
-        f"Matrix: for each of {len(shown)} classes the share of its test images by predicted class, under {best.label}. "
-        "The table below tells the same in words.",
-        f"{best.label}, all seeds together; each row sums to 100 %; frames mark right answers; shares below 0.5 % are "
-        "left blank.",
+        f"Matrix: for each of {len(shown)} classes the share of its test images by predicted class, under "
+        f"{best.label}. The table below tells the same in words.",
+        f"{best.label}, all seeds together; each row sums to 100 %; frames mark right answers; shares below 0.5 % "
+        "are left blank.",
     )
     return Block("confusion", "The hardest classes and what they are taken for", pictures=(picture,), tables=(table,))
 
@@ -269,15 +274,13 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     if c.data.imbalance is not None:
         text.append(f"Imbalance of the training split (largest over smallest class): {c.data.imbalance:.4g}.")
     if c.data.model:
-        text.append(
-            f"Model: {c.data.model}" + (f", images of {c.data.image_size} pixels." if c.data.image_size else ".")
-        )
+        size = f", images of {c.data.image_size} pixels" if c.data.image_size else ""
+        text.append(f"Model: {c.data.model}{size}.")
     if differing:
-        text.append(f"Careful: runs also differ in {', '.join(differing)}, so methods are not compared on equal terms.")
+        text.append(f"Careful: runs also differ in {', '.join(differing)}: methods do not compete on equal terms.")
     notes = dict.fromkeys(note for run in runs for note in run.data.notes)
-    commands = tuple(
-        f"longtail train --config {g.runs[0].relative}/config.json --out NEW" for g in c.groups if g.method
-    )
+    configs = (f"{g.runs[0].relative}/config.json".removeprefix("./") for g in c.groups if g.method)
+    commands = tuple(f"longtail train --config {shlex.quote(config)} --out NEW" for config in configs)
     return Block("setup", "Setup", tuple(text), tuple(tables), remarks=tuple(notes), commands=commands)
 
 

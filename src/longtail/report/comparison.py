@@ -91,10 +91,16 @@ class Comparison:
 
     @property
     def shown(self) -> tuple[Measure, ...]:
-        """Measures with a column on the page, those that a run has: the headline measure first."""
-        rest = [m for m in self.measures.measures if m.shown and m.key != self.key.key]
-        rest.sort(key=lambda m: m.key != self.measures.headline)
-        return (self.key, *(m for m in rest if any(group.values(m) for group in self.groups)))
+        """Measures with a column on the page, those that a run has: headline, class groups, the others."""
+        present = [m for m in self.measures.measures if m.shown and any(group.values(m) for group in self.groups)]
+        rank = {self.key.key: 0, self.measures.headline: 1} | {key: 2 for key, _ in self.measures.groups}
+        return tuple(sorted(present, key=lambda m: rank.get(m.key, 3)))
+
+    @property
+    def brief(self) -> tuple[Measure, ...]:
+        """The first of these, as many as fit a terminal: headline and class groups."""
+        told = {self.key.key, self.measures.headline, *(key for key, _ in self.measures.groups)}
+        return tuple(m for m in self.shown if m.key in told)
 
     def paired(self, group: Group, other: Group, measure: Measure) -> Paired | None:
         """``group - other`` over the seeds that both have; None without such a seed."""
@@ -225,50 +231,51 @@ def headline(c: Comparison) -> list[str]:
     if s is None:
         return [f"No run has the measure {key.title}."]
     name = f"test {key.title if key.title.isupper() else key.title.lower()}"
-    value = f"{with_std(s)} %"
-    value += f" (mean ± standard deviation over {s.n} seeds)" if s.n > 1 else " (one seed)"
+    seeds = f"mean ± standard deviation over {s.n} seeds" if s.n > 1 else "one seed"
     if len(c.groups) == 1:
-        return [f"{best.label} reaches a {name} of {value}.", "One method: there is nothing to compare it with."]
-    level = [g.label for g in c.groups[1:] if (o := g.spread(key)) and percent(o.mean) == percent(s.mean)]
+        only = f"{best.label} reaches a {name} of {with_std(s)} % ({seeds})."
+        return [only, "One method: there is nothing to compare it with.", *_why_unbalanced(c)]
     extreme = "lowest" if key.lower_is_better else "highest"
-    lines = [f"{best.label} has the {extreme} {name}: {value}."]
-    if level:
-        lines = [f"{' and '.join([best.label, *level])} share the {extreme} {name}: {value}."]
+    level = [g.label for g in c.groups[1:] if (o := g.spread(key)) and percent(o.mean) == percent(s.mean)]
+    lead = f"{best.label} has" if not level else f"{' and '.join([best.label, *level])} share"
+    lead += f" the {extreme} {name}: {with_std(s)} %"
+    rivals = [(c.groups[1], "the next best, ")]
     if c.baseline is best:
-        lines.append("It is the baseline: no other method is better. " + _against(c, c.groups[1], "the next best"))
-    elif c.baseline:
-        lines.append(_against(c, c.baseline, "the baseline"))
-        if c.groups[1] is not c.baseline:
-            lines.append(_against(c, c.groups[1], "the next best"))
-    if key.key == c.measures.unbalanced_headline != c.measures.headline:
-        lines.append(_why_unbalanced(c))
-    return lines
+        seeds += "; it is the baseline: no other method is better"
+    elif c.baseline is not None:
+        if (b := c.baseline.spread(key)) is not None:
+            lead += f", against {with_std(b)} % for the baseline {c.baseline.label}"
+        rivals = [(c.baseline, "")] + [r for r in rivals if r[0] is not c.baseline]
+    return [f"{lead} ({seeds}).", *(_against(c, *rival) for rival in rivals), *_why_unbalanced(c)]
 
 
 def _against(c: Comparison, other: Group, role: str) -> str:
     p, s = c.paired(c.best, other, c.key), other.spread(c.key)
     if s is None or p is None:
-        return f"It has no seed in common with {role}, {other.label}: the two cannot be paired."
+        return f"It has no seed in common with {role}{other.label}: the two cannot be paired."
     sign = -1 if p.mean < 0 else 1
-    side = "below" if sign < 0 else "above"
-    text = f"That is {percent(abs(p.mean))} points {side} {role}, {other.label} ({with_std(s)} %)"
+    difference = f"{percent(abs(p.mean))} points {'lower' if sign < 0 else 'higher'} than {role}{other.label}"
     if p.low is None or p.high is None:
-        return f"{text}, on one common seed: the spread between seeds is unknown, so this may be chance."
+        return f"It is {difference} on one common seed: the spread between seeds is unknown, so this may be chance."
     low, high = sorted((sign * p.low, sign * p.high))
-    text += f"; 95 % confidence interval {percent(low)} to {percent(high)} over {p.n} paired seeds"
-    if p.clear:
-        return f"{text}: beyond the spread between seeds."
-    return f"{text}, which includes 0: not beyond the spread between seeds."
-
-
-def _why_unbalanced(c: Comparison) -> str:
     text = (
-        f"The test split is itself long-tailed, so {c.key.title.lower()} decides here (every class counts the same); "
-        "plain error mostly tells about the large classes."
+        f"Paired by seed it is {difference} (95 % confidence interval {percent(low)} to {percent(high)}, {p.n} seeds): "
     )
+    return text + ("beyond the spread between seeds." if p.clear else "not beyond the spread between seeds.")
+
+
+def _why_unbalanced(c: Comparison) -> list[str]:
     plain = next((m for m in c.measures.measures if m.key == c.measures.headline), None)
-    spreads = [(s.mean, g.label) for g in c.groups if plain and (s := g.spread(plain))]
-    if plain and spreads:
+    if plain is None or c.key is plain or c.key.key != c.measures.unbalanced_headline:
+        return []
+    text = (
+        f"The test split is itself long-tailed, so {c.key.title.lower()} decides (every class counts the same); plain "
+        f"{plain.title.lower()} mostly tells about the large classes."
+    )
+    spreads = [(s.mean, group.label) for group in c.groups if (s := group.spread(plain))]
+    if spreads:
         mean, label = min(spreads) if plain.lower_is_better else max(spreads)
-        text += f" By plain {plain.title.lower()}, {label} is best ({percent(mean)} %)."
-    return text
+        text += (
+            f" By that, {label} has the best: {percent(mean)} %." if len(spreads) > 1 else f" It is {percent(mean)} %."
+        )
+    return [text]

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from longtail.report.comparison import Comparison, Group
 from longtail.report.measures import FEW, MANY
-from longtail.report.runs import Difficulty, Floats, Run
+from longtail.report.runs import Difficulty, Floats, Ints, Run
 from longtail.report.statistics import spread
 from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
 
@@ -29,15 +30,15 @@ Looks = Mapping[str, Look]
 class _Ranks:
     """The class axis: classes in the order of their training frequency."""
 
-    order: Floats
+    order: Ints
     names: list[str]
-    counts: Floats | None
+    counts: Ints | None
 
     @classmethod
     def of(cls, c: Comparison) -> _Ranks:
         train = c.data.counts.get("train")
         counts = None if train is None else np.array(train)[c.data.order]
-        names = names_of(c.data.class_names, c.data.order) if c.data.num_classes <= NAMED_CLASSES else []
+        names = names_of(c.data.class_names, c.data.order.tolist()) if c.data.num_classes <= NAMED_CLASSES else []
         return cls(c.data.order, names, counts)
 
     def __len__(self) -> int:
@@ -69,15 +70,14 @@ def class_accuracy(c: Comparison, looks: Looks) -> bytes:
     figure = new_figure(6.4)
     top, ax = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
     _counts(top, ranks)
-    x = np.arange(1, len(ranks) + 1)
+    x = np.arange(1, len(ranks) + 1, dtype=np.float64)
     shown = sorted(c.groups, key=lambda g: g is c.baseline)
     for i, group in enumerate(shown):
         if np.isfinite(group.mean_per_class).any():
             y = 100 * group.per_class[:, ranks.order]
             if ranks.names:
-                _points_by_class(
-                    ax, x + (i - (len(shown) - 1) / 2) * min(0.12, 0.7 / len(shown)), y, looks[group.label]
-                )
+                shift = (i - (len(shown) - 1) / 2) * min(0.12, 0.7 / len(shown))
+                _points_by_class(ax, np.add(x, shift), y, looks[group.label])
             else:
                 dots = len(shown) <= 4 or group in (c.best, c.baseline)
                 _line_over_classes(ax, x, 100 * group.mean_per_class[ranks.order], looks[group.label], dots=dots)
@@ -107,7 +107,8 @@ def _counts(ax: Axes, ranks: _Ranks) -> None:
     if log:
         ax.set_yscale("log")
     ax.set(ylabel="Images" + (" (log scale)" if log else ""))
-    ax.set_ylim(bottom=bottom)
+    top = float(ranks.counts.max(initial=1))
+    ax.set_ylim(bottom, top * (2.5 if log else 1.15))
     if len(ranks) <= LINED_CLASSES:
         for xi, n in zip(x, ranks.counts, strict=True):
             ax.annotate(f"{n}", (xi, max(n, bottom)), ha="center", va="bottom", fontsize=8, annotation_clip=False)
@@ -118,8 +119,8 @@ def _points_by_class(ax: Axes, x: Floats, y: Floats, look: Look) -> None:
     spreads = [spread(column[np.isfinite(column)].tolist()) for column in y.T]
     mean = np.array([np.nan if s is None else s.mean for s in spreads])
     std = np.array([0.0 if s is None or s.std is None else s.std for s in spreads])
-    style = {"color": look.color, "linestyle": look.dash, "marker": look.marker}
-    ax.errorbar(x, mean, std, label=look.name, markersize=6, linewidth=0.8, elinewidth=1.2, **style)
+    line = ax.errorbar(x, mean, std, label=look.name, color=look.color, elinewidth=1.2)[0]
+    line.set(linestyle=look.dash, marker=look.marker, markersize=6, linewidth=0.8)
 
 
 def _line_over_classes(ax: Axes, x: Floats, y: Floats, look: Look, *, dots: bool) -> None:
@@ -154,8 +155,8 @@ def shot_bars(c: Comparison, looks: Looks) -> bytes:
             if s.std is not None:
                 ax.errorbar(s.mean, row, xerr=s.std, color="black", linewidth=1.2)
                 ax.plot(values, [row + 0.22] * len(values), ".", color="black", markersize=3.5, clip_on=False)
-            ax.text(103, row, f"{s.mean:.1f}", va="center", fontsize=9)
-        ax.set(title=title, xlabel=f"Test {c.measures.per_class} (%)", xlim=(0, 100))
+            ax.text(max(s.mean + (s.std or 0), *values) + 2.5, row, f"{s.mean:.1f}", va="center", fontsize=9)
+        ax.set(title=title, xlabel=f"Test {c.measures.per_class} (%)", xlim=(0, 122))
         ax.grid(visible=True, axis="x")
         ax.grid(visible=False, axis="y")
         ax.set_xticks([0, 25, 50, 75, 100])
@@ -176,9 +177,8 @@ def learning_curves(c: Comparison, looks: Looks) -> bytes | None:
 
 def tau_and_bias(c: Comparison, looks: Looks) -> bytes | None:
     """Exponent tau and performance bias over epochs, for the methods that have them."""
-    return _over_epochs(
-        c, looks, (("tau", 1, "Exponent τ of the weights", "τ"), ("bias", 1, "Performance bias", "Bias"))
-    )
+    panels = (("tau", 1, "Exponent τ of the weights", "τ"), ("bias", 1, "Performance bias", "Bias"))
+    return _over_epochs(c, looks, panels)
 
 
 def _over_epochs(c: Comparison, looks: Looks, panels: Sequence[tuple[str, float, str, str]]) -> bytes | None:
@@ -189,8 +189,9 @@ def _over_epochs(c: Comparison, looks: Looks, panels: Sequence[tuple[str, float,
     drawn = [(panel, lines) for panel, lines in drawn if lines]
     if not drawn:
         return None
-    figure = new_figure(0.8 + 2.3 * len(drawn))
-    axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    heights = [0.6 if column == "lr" else 1 for (column, *_), _ in drawn]
+    figure = new_figure(0.8 + 2.3 * sum(heights))
+    axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, ((column, scale, title, unit), lines) in zip(axes, drawn, strict=True):
         for group, epochs, values in sorted(lines, key=lambda line: line[0] is c.baseline):
             _band(ax, epochs, scale * values, looks[group.label])
@@ -199,25 +200,32 @@ def _over_epochs(c: Comparison, looks: Looks, panels: Sequence[tuple[str, float,
         high = max(np.nanmax(values) for _, _, values in lines)
         if (column == "lr" and low > 0 and high > 5 * low) or (column == "train_loss" and low > 0 and high > 50 * low):
             ax.set_yscale("log")
+            ax.set_ylabel(f"{unit} (log scale)")
     for border in _stage_borders(c):
         for ax in axes:
             ax.axvline(border, color="#888888", linewidth=1, linestyle=(0, (2, 2)))
-    axes[-1].set_xlabel("Epoch")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(axes[-1])
     widest = max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
     legend(figure, widest)
     return png(figure)
 
 
+def _epoch_axis(ax: Axes) -> None:
+    ax.set_xlabel("Epoch")
+    ax.margins(x=0.015)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
 def _band(ax: Axes, epochs: Floats, values: Floats, look: Look) -> None:
-    """``values [runs, E]``: the mean, and a band of one standard deviation where at least two runs have a number."""
-    spreads = [spread(column[np.isfinite(column)].tolist()) for column in values.T]
-    mean = np.array([np.nan if s is None else s.mean for s in spreads])
-    std = np.array([0.0 if s is None or s.std is None else s.std for s in spreads])
+    """``values [runs, E]``: the mean, and a band from the lowest to the highest run."""
+    known = np.isfinite(values).any(0)
+    epochs, values = epochs[known], values[:, known]
+    mean = np.nanmean(values, axis=0)
     marker = look.marker if len(epochs) == 1 else ""
     ax.plot(epochs, mean, color=look.color, linestyle=look.dash, marker=marker, label=look.name)
-    if std.any():
-        ax.fill_between(epochs, mean - std, mean + std, color=look.color, alpha=0.15, linewidth=0)
+    if len(values) > 1:
+        low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+        ax.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
 def _stage_borders(c: Comparison) -> list[float]:
@@ -236,14 +244,16 @@ def difficulty(c: Comparison, run: Run, measured: Difficulty, name: str) -> byte
     panels += [("weight", f"Class weight ({title})", "Weight (1 = neutral)")] if measured.weighted else []
     lines = len(ranks) <= LINED_CLASSES
     figure = new_figure(3.6 if lines else 4.6 if len(ranks) > NAMED_CLASSES else 2 + 0.17 * len(ranks))
-    axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=not lines, squeeze=False)[0]
     for ax, (field, heading, unit) in zip(axes, panels, strict=True):
         values = getattr(measured, field)[:, ranks.order]
         (_class_lines if lines else _class_map)(figure, ax, measured.epochs, values, ranks, field, unit)
-        ax.set(title=heading, xlabel="Epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_title(heading)
+        _epoch_axis(ax)
     if lines:
-        legend(figure, axes[0], title="Training images")
+        legend(figure, axes[0], title="Class (training images)")
+    else:
+        ranks.label(axes[0], vertical=True)
     return png(figure)
 
 
@@ -265,25 +275,26 @@ def _class_lines(
 def _class_map(figure: Figure, ax: Axes, epochs: Floats, values: Floats, ranks: _Ranks, field: str, unit: str) -> None:
     middles = (epochs[1:] + epochs[:-1]) / 2
     edges = np.concatenate(([epochs[0] - 0.5], middles, [epochs[-1] + 0.5]))
+    top = 1.0
     if field == "difficulty":
-        cmap, norm = matplotlib.colormaps["magma_r"].with_extremes(bad=FAINT), None
-        limits = {"vmin": 0, "vmax": 1}
+        cmap, norm = matplotlib.colormaps["magma_r"].with_extremes(bad=FAINT), Normalize(0, 1)
     else:
-        top = max(float(np.nanquantile(values, 0.998)), 1.001)
+        top = max(float(np.nanquantile(values, 0.998)) if np.isfinite(values).any() else 0, 2.0)
         cmap, norm = matplotlib.colormaps["PuOr_r"].with_extremes(bad=FAINT), TwoSlopeNorm(1, 0, top)
-        limits = {}
     rows = np.arange(len(ranks) + 1) + 0.5
-    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(values.T), cmap=cmap, norm=norm, rasterized=True, **limits)
-    ax.invert_yaxis()
+    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(values.T), cmap=cmap, norm=norm, rasterized=True)
+    ax.set_ylim(len(ranks) + 0.5, 0.5)
     ax.grid(visible=False)
-    ranks.label(ax, vertical=True)
     for border in ranks.borders():
         ax.axhline(border, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
-    figure.colorbar(mesh, ax=ax, label=unit, extend="max" if field == "weight" else "neither", pad=0.02)
+    bar = figure.colorbar(mesh, ax=ax, label=unit, extend="max" if field == "weight" else "neither", pad=0.02)
+    if field == "weight":
+        bar.set_ticks([0, 0.5, 1, *np.linspace(1, top, 4)[1:]])
+        bar.ax.yaxis.set_major_formatter("{x:.3g}")
 
 
 def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Sequence[int], share: Floats) -> bytes:
-    """Of each class ``true`` the share of answers: ``share [len(true), len(predicted) + 1]``, the last column: others."""
+    """Of each class ``true`` the share of answers: ``share [len(true), len(predicted) + 1]``, last column: others."""
     names = c.data.class_names
     columns = [*names_of(names, predicted), "any other"] if share[:, -1].any() else names_of(names, predicted)
     values = 100 * share[:, : len(columns)]
@@ -297,13 +308,11 @@ def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Seque
                 color = "white" if value > 55 else "black"
                 ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=9)
             if right:
-                ax.add_patch(
-                    matplotlib.patches.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", lw=2)
-                )
+                ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2))
     ax.set_xticks(np.arange(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(np.arange(len(true)), names_of(names, true, 28))
     ax.grid(visible=False)
-    what = "All classes" if len(true) == len(names) else f"The {len(true)} hardest classes"
+    what = "All tested classes" if len(names) <= LINED_CLASSES else f"The {len(true)} hardest classes"
     ax.set(
         xlabel="Predicted class", ylabel="True class", title=f"{what}, {drawable(short(group.label), 'best method')}"
     )

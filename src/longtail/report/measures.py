@@ -82,9 +82,7 @@ MEASURE_SETS = (
             Measure("many", "Many-shot", f"accuracy on classes with more than {MANY} training images"),
             Measure("medium", "Medium-shot", f"accuracy on classes with {FEW + 1} to {MANY} training images"),
             Measure("few", "Few-shot", f"accuracy on classes with at most {FEW} training images"),
-            Measure(
-                "error", "Error", "share of test images that are answered wrongly", lower_is_better=True, of=_error
-            ),
+            Measure("error", "Error", "share of test images answered wrongly", lower_is_better=True, of=_error),
         ),
         headline="error",
         unbalanced_headline="recall",

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BrokenRun", "Data", "Difficulty", "Run", "find_runs"]
+__all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_runs"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 _JOINERS = "\u200c\u200d"  # not "printable", but they shape the letters around them
 
@@ -53,7 +54,7 @@ class Data:
         return (self.name, self.class_names, self.counts.get("train"))
 
     @functools.cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Ints:
         """Class indices, most frequent in training first; ``[C]``."""
         train = self.counts.get("train")
         return np.arange(self.num_classes) if train is None else np.argsort(-np.array(train), kind="stable")
@@ -211,16 +212,12 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         path = Path(root)
-        if "metrics.json" in files or "history.csv" in files:
-            folders.clear()
-            yield path
-        elif "config.json" in files and "longtail" in _read_json(path / "config.json", []):
+        started = "config.json" in files and "longtail" in _read_json(path / "config.json", [])
+        if started or "metrics.json" in files or "history.csv" in files:
             folders.clear()
             yield path
         else:
-            folders[:] = [
-                name for name in folders if not name.startswith(".") and name not in ("checkpoint", "figures")
-            ]
+            folders[:] = [f for f in folders if not f.startswith(".") and f not in ("checkpoint", "figures")]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -340,9 +337,7 @@ def _read_columns(path: Path, problems: list[str]) -> dict[str, list[str]]:
         return {}
     fitting = [row for row in rows if len(row) == len(header)]
     if len(fitting) != len(rows):
-        problems.append(
-            f"{path.name}: {len(rows) - len(fitting)} rows have the wrong number of columns and are left out"
-        )
+        problems.append(f"{path.name}: {len(rows) - len(fitting)} rows of a wrong length are left out")
     return {name: [row[i] for row in fitting] for i, name in enumerate(header)} if fitting else {}
 
 

@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, colours, text that any font can draw. Imports matplotlib; no pyplot, no global state."""
+"""How every figure looks: sizes, colours, text that any font can draw. Imports matplotlib, never pyplot."""
 
 from __future__ import annotations
 
@@ -111,7 +111,11 @@ def legend(figure: Figure, axes: Axes, *, title: str | None = None) -> None:
 
 
 def short(text: str, length: int = 26) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    """At most ``length`` letters: the beginning and the end, since names that differ often differ there."""
+    if len(text) <= length:
+        return text
+    end = length // 2 - 1
+    return f"{text[: length - end - 1].rstrip()}…{text[-end:].lstrip()}"
 
 
 def drawable(text: str, fallback: str) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from longtail.report.comparison import Comparison, Group, percent, points, with_std
+from longtail.report.measures import Measure
+from longtail.report.runs import Run
+from longtail.report.statistics import Paired
 
 __all__ = [
     "Table",
@@ -58,13 +62,14 @@ def format_table(table: Table) -> str:
     return "\n".join([table.title, text(lines[0]), "-" * len(text(lines[0])), *map(text, lines[1:])])
 
 
-def method_table(c: Comparison) -> Table:
-    """Mean ± standard deviation of every shown measure, a row a method, best first."""
-    rows, best = [], set()
+def method_table(c: Comparison, measures: Sequence[Measure]) -> Table:
+    """Mean ± standard deviation of the measures, a row a method, best first."""
+    rows: list[tuple[str, ...]] = []
+    best: set[tuple[int, int]] = set()
     for group in c.groups:
-        cells = ((s := group.spread(m)) and with_std(s) or NOTHING for m in c.shown)
+        cells = (with_std(s) if (s := group.spread(m)) else NOTHING for m in measures)
         rows.append((group.label, str(len(group.runs)), *cells))
-    for j, measure in enumerate(c.shown, start=2):
+    for j, measure in enumerate(measures, start=2):
         means = {i: s.mean for i, group in enumerate(c.groups) if (s := group.spread(measure))}
         if len(means) > 1:
             winner = min(means.values()) if measure.lower_is_better else max(means.values())
@@ -72,21 +77,22 @@ def method_table(c: Comparison) -> Table:
     several = any(len(group.runs) > 1 for group in c.groups)
     return Table(
         f"{c.title}: test split, %" + (", mean ± standard deviation over seeds" if several else ""),
-        ("Method", "Seeds", *(m.title for m in c.shown)),
+        ("Method", "Seeds", *(m.title for m in measures)),
         tuple(rows),
         frozenset(best),
     )
 
 
-def difference_table(c: Comparison) -> Table | None:
+def difference_table(c: Comparison, measures: Sequence[Measure]) -> Table | None:
     """Paired differences to the baseline in points with 95 % intervals; None if there is nothing to pair."""
-    rows, tones = [], {}
+    rows: list[tuple[str, ...]] = []
+    tones: dict[tuple[int, int], str] = {}
     for group in c.groups:
-        pairs = [c.paired(group, c.baseline, m) if c.baseline else None for m in c.shown]
+        pairs = [c.paired(group, c.baseline, m) if c.baseline else None for m in measures]
         if group is c.baseline or not any(pairs):
             continue
         cells = []
-        for j, (measure, p) in enumerate(zip(c.shown, pairs, strict=True), start=2):
+        for j, (measure, p) in enumerate(zip(measures, pairs, strict=True), start=2):
             if p is None:
                 cells.append(NOTHING)
             elif p.low is None or p.high is None:
@@ -100,7 +106,7 @@ def difference_table(c: Comparison) -> Table | None:
         return None
     return Table(
         f"{c.title}: difference to {c.baseline.label} over common seeds, points [95 % interval]",
-        ("Method", "Pairs", *(m.title for m in c.shown)),
+        ("Method", "Pairs", *(m.title for m in measures)),
         tuple(rows),
         tones=tones,
     )
@@ -109,15 +115,15 @@ def difference_table(c: Comparison) -> Table | None:
 def result_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
     """One row a run: ``method,seed``, every measure as a fraction, ``val_...``, epochs, seconds, data set and path."""
     rows = []
-    for c, group, run in ((c, group, run) for c in comparisons for group in c.groups for run in group.runs):
+    for c, group, run in _runs(comparisons):
         row = {"method": group.label, "seed": run.seed} | {m.key: m.value(run.test) for m in c.measures.measures}
         for key in dict.fromkeys((c.measures.headline, c.measures.unbalanced_headline)):
             measure = next((m for m in c.measures.measures if m.key == key), None)
             if measure and run.metrics.get("val"):
                 row[f"val_{key}"] = measure.value(run.metrics["val"])
-        seconds = run.history.get("seconds")
+        seconds = [s for s in run.history.get("seconds", ()) if s > 0]
         row["epochs"] = len(run.history.get("epoch", ())) or None
-        row["seconds"] = None if seconds is None or not seconds.any() else round(float(sum(seconds[seconds > 0])), 3)
+        row["seconds"] = round(math.fsum(seconds), 3) if seconds else None
         rows.append(row | {"data": c.title, "run": run.relative})
     return rows
 
@@ -125,7 +131,7 @@ def result_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
 def summary_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
     """One row a method and data set: ``method,n`` and mean and standard deviation of every measure, as fractions."""
     rows = []
-    for c, group in ((c, group) for c in comparisons for group in c.groups):
+    for c, group in _groups(comparisons):
         row: dict[str, Any] = {"method": group.label, "n": len(group.runs)}
         for measure in c.measures.measures:
             s = group.spread(measure)
@@ -137,7 +143,7 @@ def summary_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
 def paired_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
     """One row a method and measure with at least two common seeds: the difference to the baseline, as a fraction."""
     rows = []
-    for c, group in ((c, group) for c in comparisons for group in c.groups):
+    for c, group in _groups(comparisons):
         for measure in c.measures.measures:
             p = _pair(c, group, measure)
             if p and p.n > 1:
@@ -147,7 +153,17 @@ def paired_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
     return rows
 
 
-def _pair(c: Comparison, group: Group, measure: Any) -> Any:
+def _groups(comparisons: Iterable[Comparison]) -> Iterator[tuple[Comparison, Group]]:
+    for c in comparisons:
+        yield from ((c, group) for group in c.groups)
+
+
+def _runs(comparisons: Iterable[Comparison]) -> Iterator[tuple[Comparison, Group, Run]]:
+    for c, group in _groups(comparisons):
+        yield from ((c, group, run) for run in group.runs)
+
+
+def _pair(c: Comparison, group: Group, measure: Measure) -> Paired | None:
     return None if c.baseline is None or group is c.baseline else c.paired(group, c.baseline, measure)
 
 

@@ -91,7 +91,7 @@ def write_report(folder: str | os.PathLike[str], *, baseline: str | None = None)
     files["report.html"] = _page(folder, comparisons, sections, problems)
     contents = {name: text.encode("utf-8") for name, text in files.items()}
     _write(folder, {**{f"figures/{name}": png for name, png in pictures.items()}, **contents})
-    tables = [t for c in comparisons for t in (method_table(c), difference_table(c)) if t is not None]
+    tables = [t for c in comparisons for t in (method_table(c, c.brief), difference_table(c, c.brief)) if t is not None]
     return Report(
         html=folder / "report.html",
         results=folder / "results.csv",
