@@ -12,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that `distributed` is found here and in the processes it starts
 
-from distributed import TwoProcesses  # noqa: E402
+from distributed import TwoProcesses
 
 torch.set_num_threads(1)  # two cores at most: a second thread costs more than it brings
 hypothesis.settings.register_profile("longtail", deadline=None, derandomize=True, max_examples=60)
