@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that `distributed` is found here and in the processes it starts
+sys.path.insert(0, str(Path(__file__).parent))  # for `distributed` and `methods.settings`
 
 from distributed import TwoProcesses
 

@@ -20,6 +20,7 @@ import inspect
 import multiprocessing as mp
 import os
 import pickle
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -109,7 +110,8 @@ def _work(rank: int, store: str, connection: Connection) -> None:
 @functools.cache
 def _module(path: str) -> Any:
     """The test module at ``path``, imported whatever pytest calls it."""
-    spec = importlib.util.spec_from_file_location("two_processes_job", path)
-    module = importlib.util.module_from_spec(spec)
+    name = f"two_processes_{len(sys.modules)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -98,6 +98,8 @@ class ClassDifficulty(nn.Module):
         check_range(momentum, "momentum", 0, 1, open_high=True)
         check_range(min_difficulty, "min_difficulty", 0, 1)
         check_choice(absent, "absent policy", get_args(Absent))
+        if not isinstance(normalize, bool):
+            raise LongtailError(f"normalize is {normalize!r}: it must be True or False")
         self.num_classes = num_classes
         self.momentum = momentum
         self.min_difficulty = min_difficulty

@@ -1,0 +1,62 @@
+"""One row a method: how the law tests build it.
+
+Adding a method is one file in ``longtail/methods`` and one row here. ``kwargs`` are legal hyperparameters other than
+the defaults; ``bad`` are single illegal ones with a part of the message that they raise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+__all__ = ["SETTINGS", "Row"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    kwargs: tuple[dict[str, Any], ...] = ()
+    bad: tuple[tuple[dict[str, Any], str], ...] = ()
+    presets: tuple[str, ...] = ()
+
+
+_DIFFICULTY = Row(
+    kwargs=(
+        {"tau": 1.5},
+        {"tau": 2},
+        {"tau": "accv", "momentum": 0.8, "min_difficulty": 0.1},
+        {"tau": "poly", "power": 3, "max_tau": 2.0, "normalize": False},
+        {"absent": "hard", "eps": 0.05},
+    ),
+    bad=(
+        ({"tau": "quick"}, "unknown tau rule 'quick'"),
+        ({"tau": -1}, "tau is -1"),
+        ({"tau": None}, "tau is None"),
+        ({"max_tau": "five"}, "max_tau is 'five'"),
+        ({"eps": 0}, "eps is 0"),
+        ({"power": 0}, "power is 0"),
+        ({"momentum": 1}, "momentum is 1"),
+        ({"min_difficulty": 2}, "min_difficulty is 2"),
+        ({"normalize": "yes"}, "normalize is 'yes'"),
+        ({"absent": "zero"}, "unknown absent policy 'zero'"),
+    ),
+    presets=("paper", "code2020-cifar", "code2020-imagenet"),
+)
+_WEIGHTED = dataclasses.replace(
+    _DIFFICULTY,
+    kwargs=(*_DIFFICULTY.kwargs, {"reduction": "weighted_mean"}),
+    bad=(*_DIFFICULTY.bad, ({"reduction": "sum"}, "unknown reduction 'sum': known are mean, weighted_mean")),
+)
+
+SETTINGS: dict[str, Row] = {
+    "ce": Row(),
+    "focal": Row(kwargs=({"gamma": 0}, {"gamma": 2.0}), bad=(({"gamma": -1}, "gamma is -1"),)),
+    "cb": Row(kwargs=({"beta": 0.9}, {"beta": 0}, {"beta": 1}), bad=(({"beta": 1.5}, "beta is 1.5"),)),
+    "cfs": Row(kwargs=({"exponent": 0.75}, {"exponent": 0}), bad=(({"exponent": "half"}, "exponent is 'half'"),)),
+    "class-aware": Row(kwargs=({"samples_per_class": 1},), bad=(({"samples_per_class": 0}, "samples_per_class is 0"),)),
+    "progressive": Row(),
+    "cdb-w": _WEIGHTED,
+    "cdb-w-fl": dataclasses.replace(
+        _WEIGHTED, kwargs=(*_WEIGHTED.kwargs, {"gamma": 0.5}), bad=(*_WEIGHTED.bad, ({"gamma": "x"}, "gamma is 'x'"))
+    ),
+    "cdb-s": _DIFFICULTY,
+}

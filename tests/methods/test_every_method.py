@@ -1,0 +1,228 @@
+"""Laws that every registered method obeys, driven by the table in settings.py."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from longtail import methods
+from longtail.errors import LongtailError
+from longtail.methods import ClassStats, Method, Parts, cite, get_method, list_methods
+from methods.settings import SETTINGS
+
+STATS = ClassStats(class_counts=[40, 12, 3, 0], epochs=4, seed=7)
+BUILDS = [(name, kwargs) for name, row in SETTINGS.items() for kwargs in ({}, *row.kwargs)]
+every_method = pytest.mark.parametrize("name", SETTINGS)
+every_build = pytest.mark.parametrize(("name", "kwargs"), BUILDS, ids=[f"{n}-{k}" for n, k in BUILDS])
+
+
+def held_out() -> tuple[torch.Tensor, torch.Tensor]:
+    target = torch.arange(4).repeat(6)
+    return torch.randn(len(target), 5, generator=torch.Generator().manual_seed(3)), target
+
+
+def train(parts: Parts, *, steps: int = 2, seed: int = 0) -> tuple[list[float], nn.Linear]:
+    """Losses of some steps of a linear model on random features, as a stage of training takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(STATS.labels), 5, generator=generator)
+    model = nn.Linear(5, 4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for epoch in range(steps):
+        if parts.sampler is not None:
+            parts.sampler.set_epoch(epoch)
+        order = torch.arange(len(x)) if parts.sampler is None else torch.tensor(list(parts.sampler))
+        index = order[:32]
+        loss = parts.criterion(model(x[index]), STATS.labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if parts.difficulty is not None:
+            features, target = held_out()
+            parts.difficulty.update(model(features), target)
+            parts.difficulty.step()
+    return losses, model
+
+
+def test_the_table_has_a_row_for_every_method_and_no_other():
+    assert sorted(SETTINGS) == list_methods()
+
+
+@every_build
+def test_repr_round_trips_and_methods_are_values(name, kwargs):
+    method = get_method(name, **kwargs)
+    assert eval(repr(method), {type(method).__name__: type(method)}) == method
+    assert hash(method) == hash(get_method(name, **kwargs))
+    for field, value in kwargs.items():
+        assert getattr(method, field) == value
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.name = "other"
+
+
+@every_method
+def test_names_and_the_class_are_found(name):
+    method = get_method(name)
+    assert get_method(name.upper().replace("-", "_")) == method
+    assert isinstance(method, Method)
+    assert getattr(methods, type(method).__name__) is type(method)
+    assert type(method).name == name
+    assert method.title
+
+
+@every_method
+def test_the_card_tells_everything(name):
+    cls = type(get_method(name))
+    card = cls.card()
+    for heading in ("Formula:", "When to use:", "Hyperparameters:", "Reference:"):
+        assert heading in card, heading
+    inherited = set()
+    for parent in cls.__mro__[1:]:
+        if issubclass(parent, Method) and dataclasses.is_dataclass(parent):
+            inherited |= {field.name for field in dataclasses.fields(parent)}
+    for field in dataclasses.fields(cls):
+        assert field.name in inherited or f"{field.name}:" in card, f"hyperparameter {field.name} is not in the card"
+
+
+@every_method
+def test_cite_is_well_formed_bibtex(name):
+    bibtex = cite(name)
+    assert bibtex.startswith("@")
+    assert bibtex.count("{") == bibtex.count("}")
+    for field in ("title", "author", "year"):
+        assert f"{field} " in bibtex
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"), [(name, *bad) for name, row in SETTINGS.items() for bad in row.bad]
+)
+def test_an_illegal_hyperparameter_is_one_clear_line(name, arguments, message):
+    with pytest.raises(LongtailError) as error:
+        get_method(name, **arguments)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@every_method
+def test_an_unknown_hyperparameter_names_the_known_ones(name):
+    with pytest.raises(LongtailError, match="unknown hyperparameter 'no_such'") as error:
+        get_method(name, no_such=1)
+    for field in dataclasses.fields(type(get_method(name))):
+        assert field.name in str(error.value)
+
+
+@every_method
+def test_presets_are_those_of_the_table_and_can_be_overridden(name):
+    presets = type(get_method(name)).presets()
+    assert tuple(presets) == SETTINGS[name].presets
+    for preset, values in presets.items():
+        method = get_method(name, preset=preset)
+        assert {key: getattr(method, key) for key in values} == values
+        for key, value in values.items():
+            assert getattr(get_method(name, preset=preset, **{key: value}), key) == value
+    with pytest.raises(LongtailError, match="unknown preset 'mine'"):
+        get_method(name, preset="mine")
+
+
+@every_build
+def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs):
+    method = get_method(name, **kwargs)
+    parts = method.parts(STATS)
+    assert (parts.difficulty is not None) == method.needs_held_out
+    losses, model = train(parts)
+    assert torch.isfinite(torch.tensor(losses)).all()
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    if parts.difficulty is not None:
+        assert parts.difficulty.steps == 2
+        assert torch.isfinite(parts.difficulty.weight).all()
+
+
+@every_build
+def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
+    criterion = get_method(name, **kwargs).parts(STATS).criterion
+    for scale in (1.0, 1e4):
+        logits = (scale * torch.randn(6, 4)).requires_grad_()
+        loss = criterion(logits, torch.tensor([0, 1, 2, 0, 1, 3]))  # 3 is a class without training samples
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.shape == ()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()
+        assert float(gradient.abs().sum()) > 0
+
+
+@every_build
+def test_the_sampler_draws_samples_that_exist_and_is_seeded(name, kwargs):
+    samplers = [get_method(name, **kwargs).parts(STATS).sampler for _ in range(2)]
+    if samplers[0] is None:
+        return
+    orders = []
+    for sampler, epoch in itertools.product(samplers, (0, 1)):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert orders[0] == orders[2] != orders[1] == orders[3]
+    assert len(orders[0]) == len(STATS.labels)
+    assert set(itertools.chain(*orders)) <= set(range(len(STATS.labels)))
+
+
+@every_build
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda parts: pickle.loads(pickle.dumps(parts))])
+def test_a_copy_of_the_parts_trains_alike_and_shares_nothing(name, kwargs, copied):
+    parts = get_method(name, **kwargs).parts(STATS)
+    first, _ = train(copied(parts), steps=3)
+    second, _ = train(copied(parts), steps=3)
+    original, _ = train(parts, steps=3)
+    assert first == second == original
+
+
+@every_build
+def test_training_goes_on_exactly_from_a_state_dict(name, kwargs):
+    parts = get_method(name, **kwargs).parts(STATS)
+    train(parts)
+    fresh = get_method(name, **kwargs).parts(STATS)
+    if parts.difficulty is not None:
+        fresh.difficulty.load_state_dict(parts.difficulty.state_dict())
+    if isinstance(parts.criterion, nn.Module):
+        fresh.criterion.load_state_dict(parts.criterion.state_dict())
+    assert train(fresh, seed=1)[0] == train(parts, seed=1)[0]
+
+
+@every_method
+def test_equal_counts_and_one_class_are_defined(name):
+    for counts in ([5, 5, 5], [9]):
+        parts = get_method(name).parts(ClassStats(class_counts=counts))
+        target = torch.zeros(2, dtype=torch.int64)
+        assert torch.isfinite(parts.criterion(torch.randn(2, len(counts)), target))
+        if parts.sampler is not None:
+            assert len(list(parts.sampler)) == sum(counts)
+
+
+def test_unknown_methods_and_empty_citations():
+    with pytest.raises(LongtailError, match="unknown method 'cdb': known are cb, cdb-s, cdb-w"):
+        get_method("cdb")
+    with pytest.raises(LongtailError, match="unknown method 'x'"):
+        cite("ce", "x")
+    with pytest.raises(LongtailError, match="at least one method"):
+        cite()
+    with pytest.raises(AttributeError, match="NoSuchMethod"):
+        methods.NoSuchMethod  # noqa: B018
+
+
+def test_cite_prints_each_publication_once_in_the_order_asked_for():
+    bibtex = cite("focal", "cdb-w", "cdb-s")
+    assert bibtex.count("@") == 3
+    assert bibtex.index("lin2017focal") < bibtex.index("sinha2022class") < bibtex.index("sinha2020class")
+
+
+@pytest.mark.parametrize("counts", [[], [-1, 2]])
+def test_class_statistics_are_checked(counts):
+    with pytest.raises(LongtailError, match="class_counts must be"):
+        ClassStats(class_counts=counts)
