@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 
-__all__ = ["ClassStats", "Method", "Parts", "Stage", "cite", "get_method", "list_methods", "register"]
+__all__ = ["ClassStats", "Method", "Parts", "Stage", "cite", "find_method", "get_method", "list_methods", "register"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,8 @@ def list_methods() -> list[str]:
     return sorted(_load())
 
 
-def _find(name: str) -> type[Method]:
+def find_method(name: str) -> type[Method]:
+    """The dataclass of a method; case and ``_`` for ``-`` are forgiven."""
     methods = _load()
     key = name.lower().replace("_", "-")
     if key not in methods:
@@ -163,7 +164,7 @@ def get_method(name: str, **kwargs: Any) -> Method:
     Raises:
         LongtailError: unknown method, hyperparameter, preset or value.
     """
-    cls = _find(name)
+    cls = find_method(name)
     preset = kwargs.pop("preset", None)
     if preset is not None:
         presets = cls.presets()
@@ -186,6 +187,6 @@ def cite(*names: str) -> str:
 
     def references() -> Iterator[str]:
         for name in names:
-            yield from (part.strip() for part in _find(name).reference.strip().split("\n\n"))
+            yield from (part.strip() for part in find_method(name).reference.strip().split("\n\n"))
 
     return "\n\n".join(dict.fromkeys(references()))

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data.base import ImageData, Split
-from longtail.data.loader import make_loader
+from longtail.data import Loader, inspect_data, make_loader
 from longtail.errors import LongtailError
+from longtail.functional import per_class_scores
 from longtail.methods import ClassStats
 from longtail.metrics import Classification
-from longtail.models import create_model, in_channels_of
+from longtail.models import create_model, model_channels
 
 __all__ = ["Evaluation", "ImageTask"]
 
@@ -38,7 +39,7 @@ class Evaluation:
     @property
     def score(self) -> float:
         """What model selection maximises: the mean performance over the classes that the split holds."""
-        return float(self.performance.nanmean())
+        return float(self.performance.double().nanmean())
 
 
 class ImageTask:
@@ -46,6 +47,7 @@ class ImageTask:
 
     Args:
         data: The splits.
+        model: Name of the network, which decides the channels of a batch.
         image_size: Side of the square that the model sees, in pixels.
         device: Where batches are made.
         workers: Processes that read image files; unused for data held in memory.
@@ -57,6 +59,7 @@ class ImageTask:
         self,
         data: ImageData,
         *,
+        model: str,
         image_size: int,
         device: torch.device,
         workers: int = 0,
@@ -65,30 +68,53 @@ class ImageTask:
         world: int = 1,
     ) -> None:
         self.data, self.image_size, self.device = data, image_size, device
+        self.model_name, self.channels = model, model_channels(model, data.channels)
         self.rank, self.world = rank, world
         self.class_counts = data.train.class_counts(data.num_classes)
-        self._settings = {"image_size": image_size, "device": device, "workers": workers, "seed": seed}
-        self._train_loader = make_loader(data.train, data, train=True, **self._settings)
-        self._eval_loaders: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {
+            "image_size": image_size,
+            "device": device,
+            "workers": workers,
+            "seed": seed * world + rank,
+            "channels": self.channels,
+        }
+        self._loaders: dict[tuple[str, bool], Loader] = {}
 
     def stats(self, *, epochs: int, seed: int) -> ClassStats:
         """What a method may know of the training split."""
         return ClassStats(class_counts=self.class_counts, labels=self.data.train.labels, epochs=epochs, seed=seed)
 
-    def build_model(self, name: str, *, weights: str | None = None) -> nn.Module:
+    def description(self) -> dict[str, Any]:
+        """``data.json``: what `predict` and the report must know of the data."""
+        splits = inspect_data(self.data)["splits"]
+        return {
+            "name": self.data.name,
+            "class_names": list(self.data.class_names),
+            "class_counts": {name: split["class_counts"] for name, split in splits.items()},
+            "notes": list(self.data.notes),
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            "center_crop": self.data.center_crop,
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "data_channels": self.data.channels,
+            "model": self.model_name,
+        }
+
+    def build_model(self, *, weights: str | None = None) -> nn.Module:
         """A fresh model with one logit a class, on the task's device."""
         model = create_model(
-            name,
+            self.model_name,
             num_classes=self.data.num_classes,
-            in_channels=in_channels_of(name, self.data),
+            in_channels=self.channels,
             image_size=self.image_size,
             weights=weights,
         )
-        return model.to(self.device, memory_format=torch.channels_last)
+        return model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented images ``[B, C, S, S]`` and targets ``[B]`` for each tensor of training indices."""
-        return self._train_loader(batches, epoch=epoch)
+        return self._loader("train", augment=True)(batches, epoch=epoch)
 
     def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
@@ -103,39 +129,38 @@ class ImageTask:
             raise LongtailError(f"{self.data.name} has no {name!r} split")
         return split
 
+    def _loader(self, name: str, *, augment: bool) -> Loader:
+        key = (name, augment)
+        if key not in self._loaders:
+            self._loaders[key] = make_loader(self.split(name), self.data, train=augment, **self._settings)
+        return self._loaders[key]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for loader in self._loaders.values():
+            loader.close()
+
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: str, *, batch_size: int = 256) -> Evaluation:
         """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole."""
         part = self.split(split)
-        if split not in self._eval_loaders:
-            self._eval_loaders[split] = make_loader(part, self.data, train=False, **self._settings)
         metric = Classification(self.class_counts).to(self.device)
         batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
         training = model.training
         model.eval()
-        for images, target in self._eval_loaders[split](batches):
+        for images, target in self._loader(split, augment=False)(batches):
             metric.update(model(images).float(), target)
         model.train(training)
         result = metric.compute()
         confusion = result.pop("confusion").cpu()
-        performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]])
+        performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
         return Evaluation(result, performance, self._per_class(confusion), confusion)
 
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
-        hits, count, predicted = confusion.diag().double(), confusion.sum(1), confusion.sum(0)
-        recall = (hits / count).tolist()
-        precision = torch.where(predicted > 0, hits / predicted.clamp_min(1), 0.0).tolist()
-        f1 = (2 * hits / (count + predicted).clamp_min(1)).tolist()
+        scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}
+        count = confusion.sum(1).tolist()
         return [
-            {
-                "class": c,
-                "name": name,
-                "train_count": self.class_counts[c],
-                "count": int(count[c]),
-                "accuracy": recall[c] if count[c] else None,
-                "precision": precision[c] if count[c] else None,
-                "recall": recall[c] if count[c] else None,
-                "f1": f1[c] if count[c] else None,
-            }
+            {"class": c, "name": name, "train_count": self.class_counts[c], "count": count[c]}
+            | {key: values[c] if count[c] else "" for key, values in ({"accuracy": scores["recall"]} | scores).items()}
             for c, name in enumerate(self.data.class_names)
         ]

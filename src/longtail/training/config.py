@@ -90,7 +90,9 @@ class RunConfig:
                 raise LongtailError(message)
 
         check(bool(self.data), "DATA is empty: name a data set, e.g. digits or folder:photos")
-        check(self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1")
+        check(
+            self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
+        )
         for name in ("epochs", "batch_size", "image_size"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"--{name.replace('_', '-')} is {value}: it must be at least 1")

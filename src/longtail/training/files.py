@@ -15,7 +15,17 @@ import torch
 
 from longtail.errors import LongtailError
 
-__all__ = ["append_csv", "atomic", "load_state", "locked", "read_csv", "read_json", "save_state", "write_csv", "write_json"]
+__all__ = [
+    "append_csv",
+    "atomic",
+    "load_state",
+    "locked",
+    "read_csv",
+    "read_json",
+    "save_state",
+    "write_csv",
+    "write_json",
+]
 
 
 def atomic(path: Path, write: Callable[[Path], Any]) -> None:
@@ -28,6 +38,9 @@ def atomic(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with open(temporary, "rb+") as f:
             os.fsync(f.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # some writers make private files
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -97,7 +110,9 @@ def load_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise LongtailError(f"{path} does not exist") from None
     except Exception as error:
-        raise LongtailError(f"{path} cannot be read ({type(error).__name__}): remove it to start from epoch 1") from None
+        raise LongtailError(
+            f"{path} cannot be read ({type(error).__name__}): remove it to start from epoch 1"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -112,5 +127,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LongtailError(f"another process is training in {folder}: wait for it or choose another --out") from None
+            raise LongtailError(
+                f"another process is training in {folder}: wait for it or choose another --out"
+            ) from None
         yield

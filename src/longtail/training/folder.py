@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
+from longtail.training.configfile import read_config
 from longtail.training.files import (
     append_csv,
     atomic,
@@ -68,10 +69,7 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The resolved configuration that the folder was made with."""
-        content = read_json(self.path / "config.json")
-        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-            raise LongtailError(f"{self.path / 'config.json'} holds no run configuration")
-        return RunConfig.from_dict(content["config"])
+        return read_config(self.path / "config.json")
 
     def claim(self, config: RunConfig) -> bool:
         """Make the folder this run's, or check that it is; return whether the run is finished already.
@@ -83,14 +81,7 @@ class RunFolder:
             raise LongtailError(f"{self.path} is a file: choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.json").is_file():
-            mine, theirs = config.to_dict(), self.config().to_dict()
-            other = [k for k in mine if k not in _FREE and mine[k] != theirs[k]]
-            if other:
-                key = other[0]
-                raise LongtailError(
-                    f"{self.path} holds a run with another configuration ({key}: {theirs[key]!r} there, {mine[key]!r} here): "
-                    "choose another --out"
-                )
+            self.check(config)
             return self.finished
         foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
         if foreign:
@@ -101,6 +92,16 @@ class RunFolder:
         )
         return False
 
+    def check(self, config: RunConfig) -> None:
+        """Raise a `LongtailError` if the folder's run has another configuration (resolved) than ``config``."""
+        mine, theirs = config.to_dict(), self.config().to_dict()
+        for key in mine:
+            if key not in _FREE and mine[key] != theirs[key]:
+                raise LongtailError(
+                    f"{self.path} holds a run with another configuration ({key}: {theirs[key]!r} there, {mine[key]!r} "
+                    "here): choose another --out"
+                )
+
     def describe(self, content: dict[str, Any]) -> None:
         """Write ``data.json``; on a resumed run check that the data are still the same."""
         path = self.path / "data.json"
@@ -108,7 +109,9 @@ class RunFolder:
             before = read_json(path)
             for key in ("class_names", "class_counts"):
                 if before.get(key) != content[key]:
-                    raise LongtailError(f"the data changed since {self.path} was begun ({key} differ): choose another --out")
+                    raise LongtailError(
+                        f"the data changed since {self.path} was begun ({key} differ): choose another --out"
+                    )
             return
         write_json(path, content)
 
@@ -161,7 +164,9 @@ class RunFolder:
         return load_file(self.path / "checkpoint" / f"best-{epoch}.safetensors")
 
     # -- the end -------------------------------------------------------------------------------------------------------
-    def finish(self, *, last: dict[str, torch.Tensor], best_epoch: int, tables: dict[str, Any], metrics: dict[str, Any]) -> None:
+    def finish(
+        self, *, last: dict[str, torch.Tensor], best_epoch: int, tables: dict[str, Any], metrics: dict[str, Any]
+    ) -> None:
         """Write weights and tables, then ``metrics.json``, which marks the run as complete."""
         atomic(self.path / "model.safetensors", lambda p: save_file(last, p))
         best = self.path / "checkpoint" / f"best-{best_epoch}.safetensors"

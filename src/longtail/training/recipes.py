@@ -59,16 +59,11 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe = dict(RECIPES[name])
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
-    epochs = config.epochs or recipe["epochs"]
-    schedule = config.schedule or recipe["schedule"]
-    if schedule == "multistep":
-        reference, epochs_of_reference = recipe.get("milestones", (160, 180)), recipe["epochs"]
-        if "milestones" not in recipe:
-            epochs_of_reference = 200
-        recipe["milestones"] = tuple(max(1, round(m * epochs / epochs_of_reference)) for m in reference)
-    else:
-        recipe["milestones"] = ()
+    epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]
+    milestones = recipe.get("milestones", (160, 180)) if schedule == "multistep" else ()
+    span = recipe["epochs"] if "milestones" in recipe else 200
+    recipe["milestones"] = tuple(max(1, round(m * epochs / span)) for m in milestones)
     recipe["warmup_epochs"] = min(recipe["warmup_epochs"], epochs // 5)
     recipe.setdefault("gamma", 0.1)
-    filled = {f.name: recipe[f.name] for f in dataclasses.fields(config) if f.name in recipe and getattr(config, f.name) is None}
-    return dataclasses.replace(config, **filled, workers=config.workers if config.workers is not None else 2)
+    unset = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
+    return dataclasses.replace(config, **{name: recipe[name] for name in unset if name in recipe})

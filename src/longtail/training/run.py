@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from longtail.data import load_data
+from longtail.data import load_data, suggest_workers
 from longtail.errors import LongtailError
 from longtail.methods import Method, Parts, Stage, get_method
 from longtail.models import final_linear
@@ -36,7 +37,9 @@ from longtail.training.schedule import learning_rate, stage_bounds
 __all__ = ["train"]
 
 
-def train(config: RunConfig, out: str | Path, *, resume: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+def train(
+    config: RunConfig, out: str | Path, *, resume: bool = True, progress: Progress | None = None
+) -> dict[str, Any]:
     """Train, evaluate and fill the run folder ``out``; returns what ``metrics.json`` holds.
 
     An unfinished run of the same configuration is continued, a finished one is left as it is.
@@ -75,9 +78,13 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = True, progress: 
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
     with locked(folder.path) if main else contextlib.nullcontext():
-        loop = _Loop(config, folder, accelerator, _load(config, accelerator, method), method, progress)
-        best = loop.run()
-        metrics = loop.conclude(best)
+        task = _load(config, accelerator, method)
+        try:
+            loop = _Loop(config, folder, accelerator, task, method, progress)
+            metrics = loop.conclude(loop.run())
+        finally:
+            progress.stop()
+            task.close()
     if config.trackers:
         accelerator.end_training()
     accelerator.wait_for_everyone()
@@ -101,12 +108,17 @@ def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageT
             f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
             "choose another protocol or method"
         )
-    assert config.image_size and config.workers is not None
+    assert config.model and config.image_size
+    workers = config.workers
+    if workers is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = suggest_workers(data.train, config.image_size, cpus // accelerator.num_processes)
     return ImageTask(
         data,
+        model=config.model,
         image_size=config.image_size,
         device=accelerator.device,
-        workers=config.workers,
+        workers=workers,
         seed=config.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -129,7 +141,7 @@ class _Loop:
         self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
         self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
         torch.manual_seed(seed_of("model", config.seed))
-        self.model = task.build_model(config.model, weights=config.weights)
+        self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
         if self.parts.head is not None:
             parent, name, linear = final_linear(self.model)
@@ -139,8 +151,8 @@ class _Loop:
         self.optimizer: torch.optim.Optimizer | None = None
         self.forward: nn.Module = self.model
         if self.main:
-            folder.describe(task.description(config.model))
-        for note in task.data.notes:
+            folder.describe(task.description())
+        for note in (*task.data.notes, *getattr(self.model, "notes", ())):
             progress.note(note)
         if config.trackers:
             accelerator.init_trackers("longtail", config={k: str(v) for k, v in config.to_dict().items()})
@@ -162,7 +174,6 @@ class _Loop:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best)
-        self.progress.stop()
         return best
 
     def enter(self, stage: Stage, first: int, end: int) -> None:

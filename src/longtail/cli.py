@@ -1,0 +1,508 @@
+"""The command line: parses, calls, prints. Nothing heavier than tyro is imported before a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+
+try:
+    import tyro
+    from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
+except ImportError:
+    sys.stderr.write("error: the command line needs more packages than torch: pip install 'longtail[train]'\n")
+    sys.exit(2)
+
+__all__ = ["main", "train_job"]
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(RunConfig):
+    """Train one method and fill a run folder.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``, e.g. ``digits``, ``cifar100:DIR``, ``folder:photos``, ``lists:DIR``.
+        out: The run folder; default: ``runs/DATA-METHOD-seed``.
+        config: A run folder's ``config.json``: repeat that run; further options override it.
+        resume: Continue an unfinished run in ``out``.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
+    out: Path | None = None
+    config: Path | None = None
+    resume: bool = True
+
+    def run(self) -> int:
+        from longtail.training.progress import for_terminal
+        from longtail.training.run import train
+
+        config = self.plain()
+        out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
+        metrics = train(config, out, resume=self.resume, progress=for_terminal())
+        if _is_main():
+            _print_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
+            _say(f"run folder: {out}")
+        return 0
+
+    def plain(self) -> RunConfig:
+        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare(RunConfig):
+    """Train several methods with several seeds, those that are missing, and write a report.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        methods: Methods, each ``NAME`` or ``NAME:key=value,key=value``.
+        seeds: Number of seeds of each method, counted from ``seed``.
+        jobs: Runs at a time, each a process with its share of the cores.
+        out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
+        config: A run folder's ``config.json`` to take the other options from.
+        baseline: What the others are compared with; default: ``ce`` if it is there.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
+    method: Suppress[str] = "ce"
+    methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
+    seeds: int = 3
+    jobs: int = 1
+    out: Path | None = None
+    config: Path | None = None
+    baseline: str | None = None
+
+    def run(self) -> int:
+        from longtail.training.compare import comparison_jobs, run_jobs
+
+        if self.out is None:
+            raise LongtailError("--out is missing: name the folder of the comparison")
+        config = RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
+        jobs = comparison_jobs(config, self.methods, self.seeds, self.out)
+        last_of_seed = {job.config.seed: job for job in jobs}
+
+        def after(job: Any) -> None:
+            if job is last_of_seed[job.config.seed] and job is not jobs[-1] and self.jobs == 1:
+                report_on(self.out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
+
+        run_jobs(jobs, parallel=self.jobs, after=after)
+        return report_on(self.out, baseline=self.baseline)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Judge a finished run on a split of its own data or of other data.
+
+    Args:
+        run_folder: The run folder.
+        split: Which split.
+        data: Another data set with the same classes, ``NAME[:PATH]``.
+        device: Where to compute.
+        out: Also write the metrics to this JSON file.
+    """
+
+    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    split: Literal["test", "val", "train", "select"] = "test"
+    data: str | None = None
+    device: Device = "auto"
+    out: Path | None = None
+
+    def run(self) -> int:
+        from longtail.training.apply import evaluate
+        from longtail.training.files import write_json
+
+        metrics = evaluate(self.run_folder, split=self.split, data=self.data, device=self.device)
+        _print_metrics(metrics, f"{self.split} split" + (f" of {self.data}" if self.data else ""))
+        if self.out:
+            write_json(self.out, {self.split: metrics})
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Label image files; one line a file: the file, then classes with their probabilities, separated by tabs.
+
+    Args:
+        run_folder: The run folder.
+        files: Image files, or folders of them.
+        top: Number of classes to name for each file.
+        device: Where to compute.
+        out: Write a CSV file with the columns file, rank, label, probability instead.
+    """
+
+    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
+    top: int = 1
+    device: Device = "auto"
+    out: Path | None = None
+
+    def run(self) -> int:
+        from longtail.training.apply import predict
+        from longtail.training.files import write_csv
+
+        labelled = predict(self.run_folder, self.files, top=self.top, device=self.device)
+        if self.out:
+            rows = (
+                {"file": file, "rank": rank, "label": label, "probability": p}
+                for file, classes in labelled
+                for rank, (label, p) in enumerate(classes, 1)
+            )
+            write_csv(self.out, ("file", "rank", "label", "probability"), rows)
+            _say(f"wrote {self.out}")
+            return 0
+        for file, classes in labelled:
+            _say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Show a data set: class counts, imbalance, shot groups, splits, what would be hard, and a picture.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        imbalance: As for ``train``.
+        imbalance_kind: As for ``train``.
+        protocol: As for ``train``.
+        data_seed: As for ``train``.
+        val_fraction: As for ``train``.
+        select_fraction: As for ``train``.
+        download: Fetch the data set with torchvision if it is missing.
+        verify: Decode every image file and name the broken ones.
+        out: The picture.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")]
+    imbalance: float | None = None
+    imbalance_kind: Literal["exp", "step"] = "exp"
+    protocol: Literal["paper", "cao"] | None = None
+    data_seed: int = 0
+    val_fraction: float | None = None
+    select_fraction: float = 0.0
+    download: bool = False
+    verify: bool = False
+    out: Path = Path("inspect.png")
+
+    def run(self) -> int:
+        from longtail.data import load_data
+        from longtail.tasks.inspect import inspect
+
+        options = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("data", "verify", "out")
+        }
+        for line in inspect(load_data(self.data, **options), picture=self.out, verify=self.verify):
+            _say(line)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Re-run a table or figure of the paper, and print the paper's numbers beside ours.
+
+    Args:
+        what: ``table1``, ``table2``, ``table3``, ``figure2``, ``figure3``.
+        columns: Columns of the table, e.g. ``mnist-99``; default: all.
+        rows: Rows of the table, e.g. ``ce cdb-w``; default: all.
+        seeds: Number of seeds of each cell; default: the recipe's.
+        scale: ``full`` is the paper's protocol; ``smoke`` shortens it to see that everything runs.
+        jobs: Runs at a time.
+        data: Folder with the data, if it is not where ``train`` looks: ``NAME:PATH``.
+        device: Where to compute.
+        out: Folder of the runs and of the results.
+    """
+
+    what: Annotated[Positional[str], arg(metavar="TABLE")]
+    columns: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    seeds: int | None = None
+    scale: Literal["smoke", "full"] = "full"
+    jobs: int = 1
+    data: tuple[str, ...] = ()
+    device: Device = "auto"
+    out: Path | None = None
+
+    def run(self) -> int:
+        from longtail.paper import reproduce
+
+        if self.out is None:
+            raise LongtailError("--out is missing: name the folder of the runs")
+        for line in reproduce(
+            self.what,
+            out=self.out,
+            columns=self.columns,
+            rows=self.rows,
+            seeds=self.seeds,
+            scale=self.scale,
+            jobs=self.jobs,
+            data=self.data,
+            device=self.device,
+        ):
+            _say(line)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Write report.html, CSV tables and figures from the finished runs in and below a folder.
+
+    Args:
+        folder: A run folder, a comparison, or any folder above such folders.
+        baseline: What the other methods are compared with; default: ``ce`` if it is there.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    baseline: str | None = None
+
+    def run(self) -> int:
+        return report_on(self.folder, baseline=self.baseline)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodsCommand:
+    """List the methods, or show the card of one.
+
+    Args:
+        name: The method whose card is wanted.
+    """
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+
+    def run(self) -> int:
+        from longtail.methods.base import find_method, list_methods
+
+        if self.name is None:
+            for name in list_methods():
+                _say(f"{name:<18} {find_method(name).title}")
+            return 0
+        method = find_method(self.name)
+        _say(f"{method.name}\n{'=' * len(method.name)}\n{method.card()}\n")
+        fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(method))
+        _say(f"Defaults: {fields or 'no hyperparameters'}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CiteCommand:
+    """Print the BibTeX entries of methods.
+
+    Args:
+        names: Methods.
+    """
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME...")]
+
+    def run(self) -> int:
+        from longtail.methods import cite
+
+        _say(cite(*self.names))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a finished run's model in a form that runs without this library.
+
+    Args:
+        run_folder: The run folder.
+        format: ``onnx``, or ``pt2`` (torch.export).
+        out: The file; default: ``RUN/model.FORMAT``.
+    """
+
+    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    format: str = "onnx"
+    out: Path | None = None
+
+    def run(self) -> int:
+        from longtail.training.apply import export
+
+        _say(f"wrote {export(self.run_folder, format=self.format, out=self.out)}, outputs checked against the original")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check the installation and the machine."""
+
+    def run(self) -> int:
+        from longtail.training.doctor import doctor
+
+        healthy = True
+        for ok, line in doctor():
+            healthy &= ok
+            _say(f"{'ok ' if ok else 'BAD'}  {line}")
+        return 0 if healthy else 2
+
+
+_COMMANDS: dict[str, type] = {
+    "train": Train,
+    "compare": Compare,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "inspect": Inspect,
+    "reproduce": Reproduce,
+    "report": ReportCommand,
+    "methods": MethodsCommand,
+    "cite": CiteCommand,
+    "export": Export,
+    "doctor": Doctor,
+}
+
+
+def report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int:
+    """Write the report of a folder and print its tables."""
+    from longtail.report import format_table, write_report
+
+    report = write_report(folder, baseline=baseline)
+    if not quiet:
+        for table in report.tables:
+            _say(format_table(table) + "\n")
+        for line in report.headline:
+            _say(line)
+        for path, reason in report.problems:
+            _say(f"left out: {path}: {reason}")
+    _say(f"report: {report.html}")
+    return 0
+
+
+def train_job(config: dict[str, Any], folder: str) -> int:
+    """One run of a comparison in a process of its own."""
+    from longtail.training.run import train
+
+    return _guarded(lambda: train(RunConfig.from_dict(config), folder) and 0)
+
+
+def _print_metrics(metrics: dict[str, Any], title: str) -> None:
+    _say(f"{title}:")
+    for key, value in metrics.items():
+        if isinstance(value, float):
+            _say(f"  {key:<10} {100 * value:6.2f} %")
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _one_line(panel: str) -> str:
+    """The message in tyro's framed error text."""
+    body = []
+    for line in panel.splitlines():
+        text = line.strip()
+        if text.startswith(("╭", "╰")):
+            continue
+        text = text.strip("│").strip()
+        if text and not text.strip("─"):
+            break
+        body.append(text)
+    return " ".join(" ".join(body).split())
+
+
+def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
+    """The defaults that ``--config FILE`` gives, if the command has one."""
+    if not argv or argv[0] not in ("train", "compare"):
+        return argv, None
+    for i, word in enumerate(argv):
+        if word == "--config" and i + 1 < len(argv):
+            path = argv[i + 1]
+        elif word.startswith("--config="):
+            path = word.partition("=")[2]
+        else:
+            continue
+        from longtail.training.configfile import read_config
+
+        return argv, read_config(path)
+    return argv, None
+
+
+def _parse(argv: list[str]) -> Any:
+    argv, base = _with_config_file(argv)
+    if base is not None:
+        cls = _COMMANDS[argv[0]]
+        default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
+        return tyro.cli(cls, args=argv[1:], default=default, prog=f"longtail {argv[0]}", config=(OmitArgPrefixes,))
+    union = Union[tuple(Annotated[cls, subcommand(name)] for name, cls in _COMMANDS.items())]  # noqa: UP007
+    return tyro.cli(union, args=argv, prog="longtail", description=_DESCRIPTION, config=(OmitArgPrefixes,))  # type: ignore[call-overload]
+
+
+_DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
+
+
+def _guarded(action: Any) -> int:
+    """Run a command; a mistake of the user's becomes one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    try:
+        return action()
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command continues", code=130)
+    except LongtailError as error:
+        if debug:
+            raise
+        return _fail(str(error))
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nothing more can be printed)
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}: nothing is half-written; mend it and run the same command")
+    except ImportError as error:
+        if debug:
+            raise
+        return _fail(f"{error}: pip install 'longtail[train]' installs what the command line needs")
+    except Exception as error:
+        if debug or type(error).__name__ != "OutOfMemoryError":
+            raise
+        return _fail("out of GPU memory: lower --batch-size or --image-size, or use --precision bf16")
+
+
+def _fail(message: str, *, code: int = 2) -> int:
+    if _is_main():
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    words = [w for w in (sys.argv[1:] if argv is None else argv) if w != "--debug"]
+    if words in (["--version"], ["-V"]):
+        from longtail import __version__
+
+        _say(f"longtail {__version__}")
+        return 0
+    if not words:
+        words = ["--help"]
+
+    def action() -> int:
+        errors = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(errors):
+                command = _parse(words)
+        except SystemExit as stop:
+            if stop.code in (0, None):
+                return 0
+            return _fail(f"{_one_line(errors.getvalue())} (longtail {words[0]} --help shows the options)")
+        return command.run()
+
+    return _guarded(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""Use a finished run: evaluate, predict, export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from longtail.data import ImageData, Split, load_data, make_loader
+from longtail.data.photos import is_image
+from longtail.errors import LongtailError
+from longtail.methods import ClassStats, get_method
+from longtail.models import create_model, final_linear
+from longtail.tasks.image import ImageTask
+from longtail.training.config import RunConfig
+from longtail.training.files import atomic, read_json
+from longtail.training.folder import RunFolder
+from longtail.training.kwargs import parse_kwargs
+
+__all__ = ["evaluate", "export", "load_run", "predict"]
+
+
+class Trained:
+    """A finished run: its model, ready to use, and what belongs to it.
+
+    Args:
+        run: The run folder.
+        weights: ``best`` or ``last``; None: the ones that ``metrics.json`` judges.
+        device: Where the model is wanted.
+    """
+
+    def __init__(self, run: str | Path, *, weights: str | None = None, device: str = "cpu") -> None:
+        folder = RunFolder(run)
+        if not (folder.path / "config.json").is_file():
+            raise LongtailError(f"{folder.path} is no run folder: give the --out folder of longtail train")
+        if not folder.finished:
+            raise LongtailError(
+                f"{folder.path} is not finished: continue it with longtail train --config {folder.path}/config.json --out {folder.path}"
+            )
+        self.folder, self.config = folder, folder.config()
+        self.info: dict[str, Any] = read_json(folder.path / "data.json")
+        self.class_names: list[str] = self.info["class_names"]
+        self.device = torch.device(
+            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        )
+        model = create_model(
+            self.info["model"],
+            num_classes=len(self.class_names),
+            in_channels=self.info["channels"],
+            image_size=self.info["image_size"],
+        )
+        method = get_method(self.config.method, **parse_kwargs(self.config.method_kwargs))
+        head = method.parts(ClassStats(class_counts=self.info["class_counts"]["train"])).head
+        if head is not None:
+            parent, name, linear = final_linear(model)
+            setattr(parent, name, head(linear))
+        which = weights or self.config.final
+        path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
+        try:
+            model.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise LongtailError(
+                f"{path} cannot be loaded ({str(error).splitlines()[0]}): train the run again"
+            ) from None
+        self.model: nn.Module = model.to(self.device).eval()
+
+
+def load_run(run: str | Path, **options: Any) -> Trained:
+    """A finished run; see `Trained`."""
+    return Trained(run, **options)
+
+
+def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, device: str = "auto") -> dict[str, Any]:
+    """Judge a finished run on a split of its own data or of other data with the same classes.
+
+    Args:
+        run: The run folder.
+        split: ``test``, ``val``, ``train`` or ``select``.
+        data: Another data set, ``NAME[:PATH]``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        What ``metrics.json`` holds of a split.
+    """
+    trained = Trained(run, device=device)
+    config: RunConfig = trained.config
+    content = load_data(
+        data or config.data,
+        imbalance=config.imbalance if data is None else None,
+        imbalance_kind=config.imbalance_kind,
+        protocol=config.protocol if data is None else None,
+        data_seed=config.data_seed,
+        val_fraction=config.val_fraction,
+        select_fraction=config.select_fraction,
+    )
+    if list(content.class_names) != trained.class_names:
+        raise LongtailError(
+            f"{content.name} has other classes than the run ({len(content.class_names)} there, {len(trained.class_names)} "
+            "in the run, or other names): evaluate on data with the same class names"
+        )
+    task = ImageTask(
+        content, model=trained.info["model"], image_size=trained.info["image_size"], device=trained.device, workers=0
+    )
+    task.class_counts = trained.info["class_counts"]["train"]  # the shot groups are those of the training
+    return task.evaluate(trained.model, split).metrics
+
+
+def image_files(paths: Sequence[str | Path]) -> list[str]:
+    """The files named, and all images below the folders named, sorted within each folder."""
+    found: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and is_image(p.name))
+            if not inside:
+                raise LongtailError(f"{path} holds no image file")
+            found += inside
+        elif path.is_file():
+            found.append(str(path))
+        else:
+            raise LongtailError(f"{path} does not exist: give image files or folders of them")
+    if not found:
+        raise LongtailError("no image file is given: longtail predict RUN FILE...")
+    return found
+
+
+@torch.inference_mode()
+def predict(
+    run: str | Path, files: Sequence[str | Path], *, top: int = 1, device: str = "auto"
+) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    """Label image files.
+
+    Args:
+        run: The run folder.
+        files: Image files, or folders of them.
+        top: Number of classes to name for each file.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Yields:
+        The file and its ``top`` most likely classes with their softmax probabilities, best first.
+    """
+    paths = image_files(files)
+    trained = Trained(run, device=device)
+    info = trained.info
+    if not 1 <= top <= len(trained.class_names):
+        raise LongtailError(
+            f"--top is {top}: it must be between 1 and the number of classes, {len(trained.class_names)}"
+        )
+    nothing = Split([], torch.zeros(0, dtype=torch.int64))
+    split = Split(paths, torch.zeros(len(paths), dtype=torch.int64))
+    data = ImageData(
+        name="files",
+        class_names=trained.class_names,
+        train=nothing,
+        val=None,
+        test=split,
+        mean=info["mean"],
+        std=info["std"],
+        center_crop=info["center_crop"],
+    )
+    loader = make_loader(
+        split, data, image_size=info["image_size"], train=False, device=trained.device, channels=info["channels"]
+    )
+    done = 0
+    for images, _ in loader(torch.arange(len(paths)).split(64)):
+        probability, label = trained.model(images).float().softmax(1).topk(top)
+        for p, c in zip(probability.tolist(), label.tolist(), strict=True):
+            yield paths[done], [(trained.class_names[i], v) for i, v in zip(c, p, strict=True)]
+            done += 1
+
+
+def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = None) -> Path:
+    """Write the model in a form that runs without this library, and check it against the original.
+
+    The input is ``images``, float32 ``[B, C, S, S]``, normalised with the ``mean`` and ``std`` of ``data.json``; the output
+    is ``logits``, float32 ``[B, num_classes]``; B is free.
+
+    Args:
+        run: The run folder.
+        format: ``onnx``, or ``pt2`` (`torch.export`).
+        out: The file; default: ``RUN/model.onnx`` or ``RUN/model.pt2``.
+
+    Raises:
+        LongtailError: an unknown format, a missing package, or outputs that differ by more than 1e-3.
+    """
+    if format not in ("onnx", "pt2"):
+        raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
+    trained = Trained(run)
+    size, channels = trained.info["image_size"], trained.info["channels"]
+    example = torch.randn(3, channels, size, size, generator=torch.Generator().manual_seed(0))
+    path = Path(out) if out else trained.folder.path / f"model.{format}"
+    if not path.parent.is_dir():
+        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")
+    write = _write_onnx if format == "onnx" else _write_pt2
+    with torch.inference_mode():
+        expected = trained.model(example)
+
+    def checked(temporary: Path) -> None:
+        result = write(trained, example, temporary)
+        worst = float((result - expected).abs().max())
+        if not worst <= 1e-3 * max(1.0, float(expected.abs().max())):
+            raise LongtailError(f"the exported model differs from the original by {worst:.2g}: not written")
+
+    atomic(path, checked)
+    return path
+
+
+def _write_onnx(trained: Trained, example: Tensor, path: Path) -> Tensor:
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        raise LongtailError(
+            "export to ONNX needs onnx, onnxscript and onnxruntime: pip install 'longtail[train]'"
+        ) from None
+    program = torch.onnx.export(
+        trained.model,
+        (example,),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    for key in ("class_names", "mean", "std", "image_size"):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, str(trained.info[key])
+    onnx.save(model, str(path))
+    onnx.checker.check_model(str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"images": example.numpy()})[0])
+
+
+def _write_pt2(trained: Trained, example: Tensor, path: Path) -> Tensor:
+    program = torch.export.export(trained.model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    with open(path, "wb") as f:
+        torch.export.save(program, f)
+    with open(path, "rb") as f, torch.inference_mode():
+        return torch.export.load(f).module()(example)

@@ -1,0 +1,136 @@
+"""Train many runs, those that are missing: what ``longtail compare`` and ``longtail reproduce`` do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+
+__all__ = ["Job", "comparison_jobs", "run_jobs"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run and its folder."""
+
+    config: RunConfig
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        return f"{self.folder.parent.name}, seed {self.config.seed}"
+
+
+def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: Path) -> list[Job]:
+    """The runs of a comparison, all methods of a seed before the next seed.
+
+    Args:
+        config: What the runs have in common; its ``method_kwargs`` go to every method that has such a hyperparameter.
+        methods: ``NAME`` or ``NAME:key=value,key=value``.
+        seeds: Number of seeds, counted from ``config.seed``.
+        out: Folder of the comparison: a run is in ``out/LABEL/seed-<k>``.
+
+    Raises:
+        LongtailError: an unknown method or hyperparameter, or one method twice; nothing has been written then.
+    """
+    from longtail.methods import get_method
+    from longtail.training.kwargs import parse_kwargs, parse_method
+
+    if not methods:
+        raise LongtailError("--methods is empty: name at least one, e.g. --methods ce cdb-w cdb-s")
+    if seeds < 1:
+        raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
+    chosen: dict[str, tuple[str, tuple[str, ...]]] = {}
+    used: set[str] = set()
+    for text in methods:
+        name, own = parse_method(text)
+        known = {f.name for f in dataclasses.fields(get_method(name))} | {"preset"}
+        shared = tuple(item for item in config.method_kwargs if item.partition("=")[0] in known)
+        used |= set(shared)
+        label = re.sub(r"[^\w.=,+-]+", "_", text.replace(":", "-"))
+        if label in chosen:
+            raise LongtailError(f"--methods names {text!r} twice")
+        get_method(name, **parse_kwargs((*shared, *own)))
+        chosen[label] = (name, (*shared, *own))
+    for item in config.method_kwargs:
+        if item not in used:
+            raise LongtailError(f"--method-kwargs {item}: none of {', '.join(methods)} has this hyperparameter")
+    return [
+        Job(dataclasses.replace(config, method=name, method_kwargs=kwargs, seed=seed), out / label / f"seed-{seed}")
+        for seed in range(config.seed, config.seed + seeds)
+        for label, (name, kwargs) in chosen.items()
+    ]
+
+
+def run_jobs(jobs: Sequence[Job], *, parallel: int = 1, after: Callable[[Job], None] | None = None) -> None:
+    """Train all jobs that are not finished.
+
+    Args:
+        jobs: What to train, in this order.
+        parallel: Runs at a time; above 1 each is a process of its own with its share of the CPU cores.
+        after: Called after every finished job, one call at a time.
+
+    Raises:
+        LongtailError: a run failed; those that were finished before are kept, and the same call continues.
+    """
+    if parallel < 1:
+        raise LongtailError(f"--jobs is {parallel}: it must be at least 1")
+    _check_folders(jobs)
+    if parallel == 1:
+        from longtail.training.progress import for_terminal
+        from longtail.training.run import train
+
+        for job in jobs:
+            train(job.config, job.folder, progress=for_terminal(job.label))
+            if after:
+                after(job)
+        return
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    failed = []
+    with ThreadPoolExecutor(parallel) as pool:
+        for job, error in pool.map(lambda j: (j, _in_process(j, threads)), jobs):
+            if error:
+                failed.append(f"{job.label}: {error}")
+                print(failed[-1], file=sys.stderr)
+                continue
+            print(f"{job.label}: done", flush=True)
+            if after:
+                after(job)
+    if failed:
+        raise LongtailError(f"{len(failed)} of {len(jobs)} runs failed, the first with: {failed[0]}")
+
+
+def _check_folders(jobs: Sequence[Job]) -> None:
+    """Refuse before the first run what would be refused at the last one."""
+    from longtail.training.folder import RunFolder
+    from longtail.training.recipes import resolve
+
+    for job in jobs:
+        folder = RunFolder(job.folder)
+        if (folder.path / "config.json").is_file():
+            folder.check(resolve(job.config))
+
+
+def _in_process(job: Job, threads: int) -> str | None:
+    """Train in a new process; returns what went wrong."""
+    code = "import json, sys; from longtail.cli import train_job; sys.exit(train_job(json.loads(sys.argv[1]), sys.argv[2]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(job.config.to_dict()), str(job.folder)],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("error: ")

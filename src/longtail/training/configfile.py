@@ -1,0 +1,34 @@
+"""Read a run's configuration back, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+
+__all__ = ["read_config"]
+
+
+def read_config(path: str | Path) -> RunConfig:
+    """The configuration in a ``config.json``: a run folder's, or the plain fields of `RunConfig`.
+
+    Raises:
+        LongtailError: no such file, no JSON, or an unknown key or value.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LongtailError(f"{path} cannot be read ({error.strerror}): give a run folder's config.json") from None
+    except ValueError as error:
+        raise LongtailError(f"{path} is not valid JSON ({error})") from None
+    values = content.get("config", content) if isinstance(content, dict) else None
+    if not isinstance(values, dict):
+        raise LongtailError(f"{path} holds no run configuration")
+    try:
+        return RunConfig.from_dict(values)
+    except TypeError as error:
+        raise LongtailError(f"{path}: {error}") from None
