@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import longtail
+from longtail import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,20 +71,27 @@ def test_python_examples_run(page: Path) -> None:
     assert names["difficulty"].steps >= 1
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    found = []
+def commands() -> list[str]:
+    """Every complete command line of the pages, in blocks and in running text."""
+    found = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         lines = [line for block in blocks(page, "shell") for line in block.splitlines()]
-        lines += [code for code in re.findall(r"`(longtail [^`]+)`", text) if code.split()[1] in _COMMANDS]
-        for line in lines:
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["longtail"]:
-                found.append((page.name, words[1:]))
-    return found
+        lines += re.findall(r"`(longtail [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+        found |= {line for line in lines if line.startswith("longtail ") and "..." not in line.replace("FILE...", "")}
+    return sorted(line for line in found if len(line.split()) > 2 and "COMMAND" not in line)
 
 
-_COMMANDS = "train compare evaluate predict export inspect reproduce report methods cite doctor".split()
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_understood(line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    if "--config" in words:  # the file would be read
+        at = words.index("--config")
+        words[at : at + 2] = ["digits"]
+    try:
+        cli._parse(words)
+    except SystemExit as stop:
+        raise AssertionError(f"{line!r} is no command line") from stop
 
 
 def test_tables_of_numbers_are_those_of_the_results() -> None:
