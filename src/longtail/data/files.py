@@ -33,8 +33,12 @@ def _raise(error: OSError) -> None:
 
 
 def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
-    found = []
+    found, seen = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        if (real := os.path.realpath(parent)) in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(parent, name) for name in sorted(files) if is_image(name)]
         ignored.update(

@@ -222,7 +222,8 @@ class _Photos(torch.utils.data.Dataset[Any]):
     def __getitems__(self, items: Sequence[tuple[str, int]]) -> Tensor | str:
         """A batch, or what is wrong with a file: an exception would arrive with a worker's traceback as its message."""
         try:
-            return torch.stack([self[item] for item in items])
+            images = [self[item] for item in items]
+            return torch.stack(images) if images else torch.empty(0, self.channels, self.size, self.size).byte()
         except LongtailError as error:
             return str(error)
 
@@ -286,10 +287,10 @@ class _FileLoader:
                     raise LongtailError(images)
                 images = images.to(self.device, non_blocking=True)
                 yield self.normalise(images), self.labels[index].to(self.device, non_blocking=True)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:  # what a dead worker looks like from here
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            raise LongtailError(f"a process that reads images ended ({error}): use fewer --workers, or 0") from None
+            raise LongtailError(f"a process that reads images has ended ({error}): use fewer --workers, or 0") from None
 
     def close(self) -> None:
         """End the workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def _read(file: Path) -> Any:
         except Exception as error:
             raise LongtailError(f"{file} is not a whole safetensors file: {error}") from None
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles, which are refused below
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LongtailError(
             f"{file} is damaged or holds more than tensors, which could run code: save the model's state_dict()"

@@ -1,0 +1,266 @@
+"""Published data sets that fit in memory: layouts, splits, protocols."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from longtail.data import ImageData, Split, inspect_data, load_data
+from longtail.data.arrays import read_idx_pair, safe_unpickle
+from longtail.data.load import _IN_MEMORY
+from longtail.errors import LongtailError
+
+
+def keys(*splits: Split | None) -> list[bytes]:
+    return [image.numpy().tobytes() for split in splits if split is not None for image in split.images]
+
+
+def test_digits_are_long_tailed_by_default_with_a_balanced_test_split() -> None:
+    data = load_data("digits")
+    assert data.train.class_counts(10) == [114, 81, 58, 41, 30, 21, 15, 11, 7, 5]
+    assert data.val is not None and data.val.class_counts(10) == [20] * 10
+    assert data.test.class_counts(10) == [40] * 10
+    assert data.image_size == 8 and data.channels == 1 and not data.notes
+    everything = keys(data.train, data.val, data.test)
+    assert len(set(everything)) == len(everything)
+    assert data.train.images.max() == 255
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "cifar100"])
+def test_mean_and_std_are_those_of_the_images(name: str, request: pytest.FixtureRequest) -> None:
+    place = {"digits": "", "mnist": "mnist", "cifar100": ""}[name]
+    if name == "cifar100":
+        place = str(request.getfixturevalue("cifar100"))
+    elif place:
+        place = str(request.getfixturevalue("test_data") / place)
+    data = load_data(f"{name}:{place}" if place else name, protocol="cao", imbalance=1)
+    images = data.train.images[::4].float() / 255
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.tensor(data.mean), atol=4e-3, rtol=0)
+    torch.testing.assert_close(images.std((0, 2, 3)), torch.tensor(data.std), atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "counts"), [(None, [4950, 50]), (99, [4950, 50]), (199, [4975, 25]), (1, [2500] * 2)]
+)
+def test_mnist_4_against_9_is_the_problem_of_the_paper(test_data: Path, imbalance: float, counts: list[int]) -> None:
+    data = load_data(f"mnist-4v9:{test_data / 'mnist'}", imbalance=imbalance)
+    assert data.train.class_counts(2) == counts and list(data.class_names) == ["4", "9"]
+    assert data.val is not None and data.val.class_counts(2) == [500, 500]
+    assert data.test.class_counts(2) == [800, 800]
+    assert len(set(keys(data.train, data.val, data.test))) == sum(counts) + 2600
+    assert not data.flip and data.crop_padding == 0
+
+
+def test_the_data_seed_picks_the_test_images_of_mnist_4_against_9(test_data: Path) -> None:
+    one, other, again = (load_data(f"mnist-4v9:{test_data / 'mnist'}", data_seed=s) for s in (0, 1, 0))
+    assert not one.test.images.equal(other.test.images) and one.test.images.equal(again.test.images)
+    assert one.train.images.equal(again.train.images) and not one.train.images.equal(other.train.images)
+
+
+def test_mnist_holds_out_500_a_class_before_it_is_thinned(test_data: Path) -> None:
+    data = load_data(f"mnist:{test_data / 'mnist'}", imbalance_kind="step", imbalance=10)
+    assert data.val is not None and data.val.class_counts(10) == [500] * 10
+    assert data.train.class_counts(10) == [4921] * 5 + [492] * 5
+    assert data.test.class_counts(10) == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+def test_idx_files_are_found_plain_or_gzipped_where_torchvision_leaves_them(
+    test_data: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    for file in (test_data / "mnist").glob("*.gz"):
+        if "labels" in file.name:
+            (tmp_path / below / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        else:
+            shutil.copy(file, tmp_path / below)
+    assert len(load_data(f"mnist-4v9:{tmp_path}").train) == 5000
+
+
+def test_a_named_set_is_found_without_a_path(test_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LONGTAIL_DATA", str(test_data))
+    assert load_data("mnist-4v9").num_classes == 2
+    monkeypatch.delenv("LONGTAIL_DATA")
+    with pytest.raises(LongtailError, match=rf"{tmp_path}/longtail/mnist; give mnist-4v9:PATH or use --download"):
+        load_data("mnist-4v9")
+    (tmp_path / "longtail").mkdir()
+    (tmp_path / "longtail" / "mnist").symlink_to(test_data / "mnist")
+    assert load_data("mnist-4v9").num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "val"),
+    [
+        ({}, 9754, 5000),
+        ({"imbalance": 200}, 8548, 5000),
+        ({"imbalance": 1}, 45000, 5000),
+        ({"protocol": "paper", "imbalance": 10}, 17614, 5000),
+        ({"protocol": "cao"}, 10847, 0),
+        ({"protocol": "cao", "imbalance": 50}, 12608, 0),
+        ({"val_fraction": 0.05}, 10302, 2500),
+    ],
+)
+def test_protocols_of_cifar100(cifar100: Path, options: dict, train: int, val: int) -> None:
+    data = load_data(f"cifar100:{cifar100}", **options)
+    assert len(data.train) == train and len(data.test) == 10000
+    assert (data.val is None) == (val == 0)
+    if data.val is not None:
+        assert data.val.class_counts(100) == [val // 100] * 100
+    assert data.class_names[0] == "apple" and data.class_names[99] == "worm"
+
+
+def test_cifar100_splits_share_no_row(cifar100: Path) -> None:
+    """Rows, not pixels: the published set itself holds a few images twice."""
+    whole = load_data(f"cifar100:{cifar100}", protocol="cao", imbalance=1).train
+    twice = len(whole) - len(set(keys(whole)))
+    data = load_data(f"cifar100:{cifar100}", imbalance=1, select_fraction=0.1)
+    assert data.select is not None and data.select.class_counts(100) == [50] * 100
+    assert len(data.train) + len(data.val or ()) + len(data.select) == 50000
+    everything = keys(data.train, data.val, data.select)
+    assert len(everything) - len(set(everything)) == twice
+
+
+def test_the_data_seed_changes_images_but_not_counts(cifar100: Path) -> None:
+    one, other = (load_data(f"cifar100:{cifar100}", data_seed=seed) for seed in (0, 1))
+    assert one.train.class_counts(100) == other.train.class_counts(100)
+    assert not one.train.images.equal(other.train.images)
+    assert one.test.images.equal(other.test.images)
+
+
+def test_the_same_images_whatever_the_imbalance(cifar100: Path) -> None:
+    """The held-out images stay, and a stronger imbalance trains on a subset: rows of one table are comparable."""
+    weak, strong = (load_data(f"cifar100:{cifar100}", imbalance=imbalance) for imbalance in (10, 100))
+    assert weak.val is not None and strong.val is not None and weak.val.images.equal(strong.val.images)
+    assert set(keys(strong.train)) <= set(keys(weak.train))
+
+
+def write_npz(folder: Path, name: str, classes: int, **changes: np.ndarray) -> None:
+    rng = np.random.RandomState(0)
+    for split, each in (("train", 600 if classes == 10 else 60), ("test", 2)):
+        content = {
+            "images": rng.randint(0, 256, (classes * each, 32, 32, 3), np.uint8),
+            "labels": np.arange(classes * each) % classes,
+        }
+        np.savez(folder / f"{name}_{split}.npz", **content | changes)
+
+
+@pytest.mark.parametrize(("name", "classes", "val"), [("cifar10", 10, 500), ("cifar100", 100, 50)])
+def test_npz_files(tmp_path: Path, name: str, classes: int, val: int) -> None:
+    write_npz(tmp_path, name, classes)
+    data = load_data(f"{name}:{tmp_path}", imbalance=1)
+    assert data.val is not None and data.val.class_counts(classes) == [val] * classes
+    with np.load(tmp_path / f"{name}_test.npz") as file:
+        assert torch.from_numpy(file["images"]).permute(0, 3, 1, 2).equal(data.test.images)
+    assert data.class_names[3] == {"cifar10": "cat", "cifar100": "bear"}[name]
+
+
+def test_cifar10_in_five_pickles_of_python_2(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.RandomState(0)
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        batch = {"data": rng.randint(0, 256, (1100, 3072), np.uint8), "labels": [i % 10 for i in range(1100)]}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))  # strings of bytes go through _codecs.encode
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"name {i}" for i in range(10)]}, protocol=2))
+    data = load_data(f"cifar10:{folder}", imbalance=1)
+    assert len(data.train) == 500 and len(data.test) == 1100 and data.class_names[9] == "name 9"
+    red = torch.from_numpy(batch["data"][0, :1024].reshape(32, 32))
+    assert data.test.images[0, 0].equal(red)
+
+
+class Malicious:
+    def __init__(self, call: object, *arguments: object) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, protocol: int) -> None:
+    canary = tmp_path / "canary"
+    for call, *arguments in [
+        (Path.touch, canary),
+        (exec, f"open({str(canary)!r}, 'w')"),
+        (getattr, "", "join"),
+        (np.load, "x"),
+        (np.fromfile, str(tmp_path)),
+    ]:
+        folder = tmp_path / "cifar-100-python"
+        folder.mkdir(exist_ok=True)
+        (folder / "train").write_bytes(pickle.dumps({"data": Malicious(call, *arguments)}, protocol=protocol))
+        with pytest.raises(LongtailError, match=r"train is refused: it asks for .*only numpy arrays are read"):
+            load_data(f"cifar100:{tmp_path}")
+        assert not canary.exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_and_plain_containers_come_back(tmp_path: Path, protocol: int) -> None:
+    content = {"a": np.arange(6, dtype=np.uint8).reshape(2, 3), "b": [1, "x", None, (2.5, True)], "c": np.int64(4)}
+    (tmp_path / "file").write_bytes(pickle.dumps(content, protocol=protocol))
+    back = safe_unpickle(tmp_path / "file")
+    assert back["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and back["b"] == content["b"] and back["c"] == 4
+
+
+def test_every_truncation_of_a_pickle_is_one_clear_line(tmp_path: Path) -> None:
+    whole = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 1]}, protocol=2)
+    for length in range(0, len(whole) - 1, 97):
+        (tmp_path / "train").write_bytes(whole[:length])
+        with pytest.raises(LongtailError, match="fetch"):
+            safe_unpickle(tmp_path / "train")
+
+
+def test_every_kind_of_broken_idx_file_is_named(test_data: Path, tmp_path: Path) -> None:
+    labels = gzip.decompress((test_data / "mnist" / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    good = tmp_path / "labels"
+    good.write_bytes(labels)
+    images = test_data / "mnist" / "t10k-images-idx3-ubyte.gz"
+    assert len(read_idx_pair(images, good)) == 10000
+    for name, content in {
+        "empty": b"",
+        "short": labels[:-1],
+        "long": labels + b"x",
+        "not-idx": b"PK" + labels[2:],
+        "broken.gz": images.read_bytes()[:1000],
+        "not-gzip.gz": labels,
+    }.items():
+        bad = tmp_path / name
+        bad.write_bytes(content)
+        with pytest.raises(LongtailError, match=name):
+            read_idx_pair(images, bad)
+    fewer = np.frombuffer(labels, np.uint8)[8:-5]
+    (tmp_path / "fewer").write_bytes(labels[:4] + len(fewer).to_bytes(4, "big") + fewer.tobytes())
+    with pytest.raises(LongtailError, match="10000 images but 9995 labels"):
+        read_idx_pair(images, tmp_path / "fewer")
+    with pytest.raises(LongtailError, match=r"labels run from 0 to 9, not within 0..4"):
+        read_idx_pair(images, good, num_classes=5)
+
+
+def test_inspect_data_counts_what_is_there(cifar100: Path) -> None:
+    data = load_data(f"cifar100:{cifar100}")
+    summary = inspect_data(data)
+    assert summary["shots"]["many"]["classes"] == 33
+    assert sum(group["classes"] for group in summary["shots"].values()) == 100
+    assert sum(group["images"] for group in summary["shots"].values()) == len(data.train) == 9754
+    assert summary["imbalance"] == 450 / 4
+    assert summary["largest"][0] == ["apple", 450] and summary["smallest"][0] == ["worm", 4]
+    assert {name: part["images"] for name, part in summary["splits"].items()} == {
+        "train": 9754,
+        "val": 5000,
+        "test": 10000,
+    }
+
+
+def test_every_published_set_holds_out_what_its_classes_have() -> None:
+    sizes = {"digits": 174, "mnist": 5421, "mnist-4v9": 5842, "fashion-mnist": 6000, "cifar10": 5000, "cifar100": 500}
+    assert sizes.keys() == _IN_MEMORY.keys()
+    for name, recipe in _IN_MEMORY.items():
+        assert recipe.val + (recipe.test or 0) < sizes[name] / 2
+        assert ImageData.__dataclass_fields__.keys() >= recipe.look.keys()
