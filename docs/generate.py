@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.methods import Method, get_method, list_methods
@@ -70,7 +71,7 @@ def write_methods(folder: Path) -> None:
         write(folder / f"{name}.md", text)
 
 
-def write_help(folder: Path, commands: list[str]) -> None:
+def write_help(folder: Path, commands: Sequence[str]) -> None:
     """What ``longtail COMMAND --help`` prints, a file each; ``longtail.txt`` is that of ``longtail --help``."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
