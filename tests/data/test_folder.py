@@ -140,14 +140,18 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_are_readable(tmp_path: Path) -> None:
-    fill(tmp_path, {"a": 4})
+    fill(tmp_path, {"a": 4, "b": 4})
     os.rename(tmp_path / "a", os.fsencode(tmp_path) + b"/caf\xe9")
     data = load_data(f"folder:{tmp_path}")
-    assert list(data.class_names) == ["caf\N{REPLACEMENT CHARACTER}"]
+    assert list(data.class_names) == ["b", "caf\N{REPLACEMENT CHARACTER}"]
 
 
 WRONG: dict[str, tuple[dict[str, int], str]] = {
     "no class folders": ({}, "has no class folders"),
+    "one class": (
+        {"photos/a": 3, "photos/b": 3},
+        "has one class only, photos: give the folder above the class folders",
+    ),
     "an empty class": ({"a": 3, "b": 0}, "a class with no image in .*: b; add images or remove the folder"),
     "an empty training class": ({"train/a": 3, "train/b": 0, "test/a": 1}, "a class with no image in .*train: b"),
     "an unknown class": ({"train/a": 3, "test/a": 1, "test/z": 1}, "test has classes that .*train lacks: z"),
@@ -165,6 +169,13 @@ def test_what_is_wrong_is_one_clear_line(tmp_path: Path, case: str) -> None:
     with pytest.raises(LongtailError, match=message) as caught:
         load_data(f"folder:{tmp_path}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_of_unreadable_formats_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 3, "b": 0})
+    (tmp_path / "b" / "IMG_0001.HEIC").write_bytes(b"x")
+    with pytest.raises(LongtailError, match=r"no image in .*: b \(not read as images: 1 \.heic\); add images"):
+        load_data(f"folder:{tmp_path}")
 
 
 def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_lists_without_val_and_test_are_cut(tmp_path: Path) -> None:
 
 
 def test_lists_that_repeat_or_share_images_are_told(tmp_path: Path) -> None:
-    lines = {"train": ["a.png 0", "b.png 0", "a.png 0"], "val": ["c.png 0"], "test": ["c.png 0", "d.png 0"]}
+    lines = {"train": ["a.png 0", "b.png 1", "a.png 0"], "val": ["c.png 0"], "test": ["c.png 0", "d.png 1"]}
     notes = load_data(f"lists:{write(tmp_path, lines)}").notes
     assert "train.txt lists 1 images more than once" in notes
     assert "1 images are in the val and in the test list: the test result is not independent" in notes
@@ -100,6 +100,7 @@ WRONG: dict[str, tuple[dict[str, list[str]], str]] = {
     "a broken label": ({"train": ["a.png 1.0"]}, "line 1"),
     "a negative label": ({"train": ["a.png -1"]}, "line 1"),
     "a gap": ({"train": ["a.png 0", "b.png 2", "c.png 2"]}, "labels without an image in the train list: 1"),
+    "one class": ({"train": ["a.png 0", "b.png 0", "c.png 0"]}, "has one class only"),
     "a label only tested": ({"train": ["a.png 0", "e.png 0"], "test": ["b.png 1"]}, "train list: 1"),
     "a huge label": ({"train": ["a.png 0", "b.png 99999999999"]}, "labels up to 99999999999"),
     "two labels": ({"train": ["a.png 0", "b.png 1", "a.png 1"]}, "gives a.png two different labels"),
@@ -127,6 +128,7 @@ def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     write(tmp_path, THREE)
     (tmp_path / "x" / "a.jpg").unlink()
     (tmp_path / "y" / "c.jpg").unlink()
+    (tmp_path / "images").mkdir()
     with pytest.raises(LongtailError, match=r"2 of the 3 images in .*train\.txt are missing, first .*x/a\.jpg"):
         load_data(f"lists:{tmp_path}")
 

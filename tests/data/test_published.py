@@ -141,6 +141,70 @@ def test_the_same_images_whatever_the_imbalance(cifar100: Path) -> None:
     assert set(keys(strong.train)) <= set(keys(weak.train))
 
 
+def test_a_download_that_fails_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for proxy in ("http_proxy", "https_proxy", "all_proxy"):  # a port where nobody answers
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+        monkeypatch.setenv(proxy.upper(), "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name, other in (("cifar10", "CIFAR10"), ("fashion-mnist", "FashionMNIST")):
+        with pytest.raises(LongtailError, match=rf"{other} could not be fetched into {tmp_path}"):
+            load_data(f"{name}:{tmp_path}", download=True)
+
+
+UNKNOWN = {
+    "cifar-100": "did you mean cifar100?",
+    "nonsense": "known are digits, mnist",
+    "": "unknown data set ''",
+    "coco:x": "use it with --task detect",
+    "clips:x": "use it with --task video",
+    "digits:x": "take no path",
+    "lists": "lists needs a path",
+}
+
+
+@pytest.mark.parametrize("spec", UNKNOWN)
+def test_unknown_names_are_one_clear_line(spec: str) -> None:
+    with pytest.raises(LongtailError, match=UNKNOWN[spec].replace("?", r"\?")) as caught:
+        load_data(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bare_folder_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(LongtailError, match=f"for a folder of images write folder:{tmp_path}"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"imbalance": 0.01}, "did you mean 100"),
+        ({"imbalance_kind": "linear", "imbalance": 10}, "known are exp, step"),
+        ({"imbalance_kind": "linear"}, "known are exp, step"),
+        ({"protocol": "ours"}, "known are paper, cao"),
+        ({"val_fraction": 0.0}, "val_fraction"),
+        ({"val_fraction": 1.5}, "val_fraction"),
+        ({"select_fraction": 0.5}, "select_fraction"),
+        ({"select_fraction": -0.1}, "select_fraction"),
+        ({"data_seed": -1}, "data_seed"),
+    ],
+)
+def test_options_out_of_range_are_one_clear_line(options: dict, message: str) -> None:
+    with pytest.raises(LongtailError, match=message) as caught:
+        load_data("digits", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_protocols_and_imbalances_that_the_data_cannot_give(test_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(LongtailError, match="mnist-4v9 with imbalance 20000 needs"):
+        load_data(f"mnist-4v9:{test_data / 'mnist'}", imbalance=20000)
+    with pytest.raises(LongtailError, match="the protocol cao is one of digits, mnist"):
+        load_data(f"folder:{tmp_path}", protocol="cao")
+    data = load_data("digits", imbalance=1000)
+    assert min(data.train.class_counts(10)) == 1
+    assert "the training imbalance is 114, not the 1000 asked for" in data.notes[0]
+
+
 def write_npz(folder: Path, name: str, classes: int, **changes: np.ndarray) -> None:
     rng = np.random.RandomState(0)
     for split, each in (("train", 600 if classes == 10 else 60), ("test", 2)):

@@ -28,6 +28,10 @@ def _folders(path: Path) -> dict[str, Path]:
     return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
 
 
+def _kinds(ignored: Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in ignored.most_common(3))
+
+
 def _raise(error: OSError) -> None:
     raise error
 
@@ -103,15 +107,17 @@ def _read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
         if unknown := [name for name, own in files.items() if own and name not in index]:
             raise LongtailError(f"{folder} has classes that {parts['train']} lacks: {brief(unknown)}")
         if split == "train" and (empty := [name for name, own in files.items() if not own]):
-            raise LongtailError(f"a class with no image in {folder}: {brief(empty)}; add images or remove the folder")
+            other = f" (not read as images: {_kinds(ignored)})" if ignored else ""
+            raise LongtailError(
+                f"a class with no image in {folder}: {brief(empty)}{other}; add images or remove the folder"
+            )
         paths = [file for own in files.values() for file in own]
         if not paths:
             raise LongtailError(f"{folder} has no images in its class folders")
         labels = [index[name] for name, own in files.items() for _ in own]
         splits[split] = Split(paths, torch.tensor(labels))
     if ignored:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in ignored.most_common(3))
-        notes.append(f"{ignored.total()} files are not images and were ignored ({kinds})")
+        notes.append(f"{ignored.total()} files are not images and were ignored ({_kinds(ignored)})")
     return splits, [os.fsencode(name).decode("utf-8", "replace") for name in names], notes
 
 
@@ -137,8 +143,8 @@ def _read_list(file: Path) -> tuple[list[str], list[int]]:
 
 
 def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
-    """Full paths below the first root that has the first file; each must exist (seen in one listing of its folder)."""
-    root = next((r for r in roots if (r / paths[0]).is_file()), roots[0])
+    """Full paths below the root that has the first files; each must exist (seen in one listing of its folder)."""
+    root = max(roots, key=lambda r: sum((r / path).is_file() for path in paths[:20]))
     full = [os.path.join(root, path) for path in paths]
     listing: dict[str, set[str]] = {}
     missing = []

@@ -128,8 +128,9 @@ def load_data(
         raise LongtailError(
             f"val_fraction {val_fraction} must be in (0, 0.9) and select_fraction {select_fraction} in [0, 0.5)"
         )
-    if imbalance is not None:
-        long_tail_counts(1, 1, imbalance=imbalance, kind=imbalance_kind)
+    if not 0 <= data_seed < 2**32:
+        raise LongtailError(f"data_seed {data_seed} must be in [0, 2**32)")
+    long_tail_counts(1, 1, imbalance=1.0 if imbalance is None else imbalance, kind=imbalance_kind)
     recipe = _IN_MEMORY.get(name)
     if recipe is not None:
         raw = _read_in_memory(name, path, download)
@@ -138,6 +139,8 @@ def load_data(
             raise LongtailError(f"the protocol cao is one of {', '.join(_IN_MEMORY)}, not of {name}")
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
+    if len(raw.class_names) < 2:
+        raise LongtailError(f"{spec} has one class only, {raw.class_names[0]}: give the folder above the class folders")
     cuts: dict[str, int | float] = {}
     if recipe is not None:
         imbalance = recipe.imbalance if imbalance is None else imbalance

@@ -152,15 +152,14 @@ class _MemoryLoader:
     def _augment(self, images: Tensor, key: int) -> Tensor:
         generator = torch.Generator().manual_seed(key)
         count, pad = len(images), self.padding
-        draws = torch.rand(3, count, generator=generator)
-        rows, columns = (draws[:2] * (2 * pad + 1)).long().to(self.device)
+        rows, columns = torch.randint(2 * pad + 1, (2, count), generator=generator).to(self.device)
         if pad:
             size = images.shape[-1]
             # All shifted windows of all padded images as a view, and one gather that picks a window for each image.
             windows = F.pad(images, [pad] * 4).unfold(2, size, 1).unfold(3, size, 1)
             images = windows[torch.arange(count, device=self.device), :, rows, columns]
         if self.flip:
-            mirror = (draws[2] < 0.5).to(self.device).view(-1, 1, 1, 1)
+            mirror = torch.randint(2, (count, 1, 1, 1), generator=generator).bool().to(self.device)
             images = torch.where(mirror, images.flip(-1), images)
         return images
 
