@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.data.base import ImageData, Split
 from longtail.data import Loader, inspect_data, make_loader
+from longtail.data.base import ImageData, Split
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.methods import ClassStats
