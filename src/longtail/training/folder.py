@@ -24,6 +24,7 @@ from longtail.training.files import (
     write_csv,
     write_json,
 )
+from longtail.training.hardware import hardware
 
 __all__ = ["RunFolder"]
 
@@ -88,7 +89,12 @@ class RunFolder:
             raise LongtailError(f"{self.path} is not empty ({foreign[0]}) and no run: choose another --out")
         write_json(
             self.path / "config.json",
-            {"longtail": _versions().get("longtail"), "versions": _versions(), "config": config.to_dict()},
+            {
+                "longtail": _versions().get("longtail"),
+                "versions": _versions(),
+                "hardware": hardware(config.device),
+                "config": config.to_dict(),
+            },
         )
         return False
 
