@@ -57,7 +57,8 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
             f"{100 * float(accuracy.nanmean()):.0f} % right on average):"
         )
         for a, c in hardest:
-            yield f"  {data.class_names[c]}: {100 * a:.0f} % right, mostly taken for {data.class_names[int(confused[c])]}"
+            other = data.class_names[int(confused[c])]
+            yield f"  {data.class_names[c]}: {100 * a:.0f} % right" + (f", mostly taken for {other}" if a < 1 else "")
     few = [
         data.class_names[c] for c, n in enumerate(found["splits"].get("val", {}).get("class_counts", [])) if 0 < n < 10
     ]
@@ -121,7 +122,7 @@ def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
         ("few-shot (fewer than 20)", "#D55E00"),
     )
     for (label, colour), inside in zip(
-        groups, (lambda n: n > 100, lambda n: 20 <= n <= 100, lambda n: n < 20), strict=True
+        groups.items(), (lambda n: n > 100, lambda n: 20 <= n <= 100, lambda n: n < 20), strict=True
     ):
         rows = [i for i in place if inside(sizes[i])]
         if rows:
