@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
@@ -139,9 +141,32 @@ def test_more_samples_than_single_precision_can_count() -> None:
     assert (head % 2 == 1).double().mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_index_takes_four_bytes_a_sample() -> None:
-    index = ClassWeightedSampler(LABELS, torch.ones(5)).index
-    assert index.order.dtype == torch.int32
+class Allocations(TorchDispatchMode):
+    """Bytes of every tensor that operations return, apart from views of the labels."""
+
+    def __init__(self, labels: torch.Tensor) -> None:
+        super().__init__()
+        self.known, self.sizes = labels.untyped_storage().data_ptr(), []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() != self.known:
+                self.sizes.append(tensor.untyped_storage().nbytes())
+        return result
+
+
+def test_memory_is_four_bytes_a_sample_and_one_chunk() -> None:
+    size = 2_000_000
+    labels = torch.arange(size) % 7
+    with Allocations(labels) as building:
+        sampler = ClassWeightedSampler(labels, torch.ones(7))
+    assert sampler.index.order.dtype == torch.int32
+    largest = [n for n in building.sizes if n > 8 * 2**18]  # the labels are read in chunks of 2^18
+    assert set(largest) == {4 * size}
+    with Allocations(sampler.index.order) as drawing:
+        assert sum(1 for _ in sampler) == size
+    assert max(drawing.sizes) == 2 * 8 * 2**14  # a chunk: two random numbers an index
 
 
 def test_more_classes_than_samples() -> None:
