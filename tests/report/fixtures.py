@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["comparison_folder", "write_csv", "write_run"]
+__all__ = ["comparison_folder", "rewrite_column", "write_csv", "write_run"]
 
 # How much of the rarity penalty a method takes away, and what it costs the frequent classes.
 SKILL = {"ce": (0.0, 0.0), "focal": (0.05, 0.01), "cb": (0.3, 0.03), "cdb-w": (0.6, 0.02), "cdb-s": (0.75, 0.05)}
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as f:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([["" if v is None else v for v in row] for row in rows])
@@ -35,14 +35,18 @@ def write_run(
     names: Sequence[str] | None = None,
     max_count: int = 500,
     imbalance: float = 100.0,
-    val_per_class: int = 20,
+    val_per_class: int | Sequence[int] = 20,
     test_per_class: int | Sequence[int] = 50,
     epochs: int = 20,
+    accuracy: Sequence[float] | None = None,
     data: str = "digits",
     notes: Sequence[str] = (),
     **config: Any,
 ) -> None:
-    """One finished run; a class is hard by its frequency and by its own nature, which is the same in all runs."""
+    """One finished run; a class is hard by its frequency and by its own nature, which is the same in all runs.
+
+    ``accuracy`` sets the expected accuracies of the classes instead; ``config`` overrides fields of ``config.json``.
+    """
     path.mkdir(parents=True)
     names = list(names or (f"class-{i:03d}" for i in range(classes)))
     classes = len(names)
@@ -50,11 +54,11 @@ def write_run(
     nature = np.random.default_rng(7).normal(0, 0.12, classes)
     train = [max(1, int(max_count * imbalance ** (-i / max(classes - 1, 1)))) for i in range(classes)]
     test_counts = [test_per_class] * classes if isinstance(test_per_class, int) else list(test_per_class)
-    val_counts = [val_per_class] * classes
+    val_counts = [val_per_class] * classes if isinstance(val_per_class, int) else list(val_per_class)
     relief, cost = SKILL.get(method, (0.4, 0.02))
     rarity = np.log(max_count / np.array(train)) / math.log(max(imbalance, 2))
     final = 0.93 - cost + nature * 0.6 - 0.75 * rarity * (1 - relief) + rng.normal(0, 0.02, classes)
-    final = np.clip(final, 0.0, 1.0)
+    final = np.clip(final if accuracy is None else np.array(accuracy), 0.0, 1.0)
 
     confusion_rows, per_class_rows, metrics = [], [], {}
     for split, counts in (("test", test_counts), ("val", val_counts)):
@@ -82,7 +86,7 @@ def write_run(
             "top1": float(correct.sum() / total.sum()),
             "top5": float(min(1.0, correct.sum() / total.sum() + 0.1)) if classes > 5 else None,
             "precision": float(np.mean([precision[i] for i in present])),
-            "recall": float(np.mean([recall[i] for i in present])),
+            "recall": float(np.mean([r for r in recall if r is not None])),
             "f1": float(np.mean([f1[i] for i in present])),
             "many": group(lambda n: n > 100),
             "medium": group(lambda n: 20 < n <= 100),
@@ -144,6 +148,15 @@ def comparison_folder(
         for seed in range(seeds):
             write_run(folder / method / f"seed-{seed}", method=method, seed=seed, **options)
     return folder
+
+
+def rewrite_column(path: Path, column: str, values: Callable[[int], Any]) -> None:
+    """Replace a column of a CSV file by ``values(row index)``."""
+    with path.open(newline="", encoding="utf-8") as f:
+        header, *rows = csv.reader(f)
+    for i, row in enumerate(rows):
+        row[header.index(column)] = values(i)
+    write_csv(path, header, rows)
 
 
 def _json(path: Path, value: Any) -> None:

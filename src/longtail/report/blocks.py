@@ -90,6 +90,9 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
                 "(1: frequency decides which classes are easy, 0: it says nothing)."
             )
         extremes = f" from {max(train)} down to {min(train)} images"
+    drawn = "Mean over seeds; error bars: one standard deviation."
+    if c.data.num_classes > figures.NAMED_CLASSES:
+        drawn = "Dots: single classes, mean over seeds" + ("." if len(c.groups) <= 4 else ", best method and baseline.")
     known = np.flatnonzero(np.isfinite(c.best.mean_per_class))
     hardest = ""
     if len(known):
@@ -101,8 +104,8 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
         figures.class_accuracy(c, looks),
         f"Two charts over the {c.data.num_classes} classes, most frequent first: training images{extremes}, and below "
         f"it the test {what} of each class for {', '.join(g.label for g in c.groups)}.{hardest}",
-        "Mean over seeds; error bars: one standard deviation. Dashed lines separate the many-, medium- and few-shot "
-        "classes. If frequency alone made classes hard, the curves would fall evenly from left to right.",
+        f"{drawn} Dashed lines separate the many-, medium- and few-shot classes. If frequency alone made classes "
+        "hard, the curves would fall evenly from left to right.",
     )
     return Block("classes", f"{what[0].upper()}{what[1:]} by class", text=tuple(text), pictures=(picture,))
 
@@ -267,9 +270,11 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     tables = [_method_setup(c, differing), _split_table(c)]
     tables = [t for t in tables if t.rows]
     if same:
-        tables.append(Table("Settings that all runs share", ("Setting", "Value"), tuple(same), numeric=False))
+        tables.append(
+            Table("Settings that all runs share", ("Setting", "Value"), tuple(same), numeric=False, folded=True)
+        )
     if versions:
-        tables.append(Table("Versions", ("Library", "Version"), tuple(versions), numeric=False))
+        tables.append(Table("Versions", ("Library", "Version"), tuple(versions), numeric=False, folded=True))
     text = [f"Data: {c.data.name}, {c.data.num_classes} classes."]
     if c.data.imbalance is not None:
         text.append(f"Imbalance of the training split (largest over smallest class): {c.data.imbalance:.4g}.")

@@ -94,7 +94,7 @@ class Comparison:
         """Measures with a column on the page, those that a run has: headline, class groups, the others."""
         present = [m for m in self.measures.measures if m.shown and any(group.values(m) for group in self.groups)]
         rank = {self.key.key: 0, self.measures.headline: 1} | {key: 2 for key, _ in self.measures.groups}
-        return tuple(sorted(present, key=lambda m: rank.get(m.key, 3)))
+        return tuple(sorted(present, key=lambda m: rank.get(m.key, 4 if m.key == "top5" else 3)))
 
     @property
     def brief(self) -> tuple[Measure, ...]:
@@ -188,18 +188,19 @@ def _groups(runs: Sequence[Run]) -> list[Group]:
                 key = ("path", run.relative)
         by_key[key].append(run)
     parts = [part for part in by_key.values() if part]
-    labels = [_label(part[0]) for part in parts]
-    for i, part in enumerate(parts):
-        same = [parts[j] for j, label in enumerate(labels) if j != i and label == _label(part[0])]
-        if same:
-            labels[i] = _longer_label(part[0], [other[0] for other in same])
-    return [Group(label, tuple(part)) for label, part in zip(labels, parts, strict=True)]
+    firsts = [part[0] for part in parts]
+    groups = []
+    for part in parts:
+        same = [run for run in firsts if run is not part[0] and _label(run) == _label(part[0])]
+        groups.append(Group(_longer_label(part[0], same) if same else _label(part[0]), tuple(part)))
+    return groups
 
 
 def _label(run: Run) -> str:
     if run.label_folder:
         return run.label_folder.rsplit("/", 1)[-1]
-    return " ".join((run.method, *run.kwargs)).strip() or run.path.resolve().name
+    path = run.path.resolve()
+    return " ".join((run.method, *run.kwargs)).strip() or (path if run.label_folder is None else path.parent).name
 
 
 def _longer_label(run: Run, others: Sequence[Run]) -> str:

@@ -39,6 +39,7 @@ class Table:
         best: ``(row, column)`` of the cells that win their column.
         tones: ``(row, column)`` to ``"better"`` or ``"worse"``, for differences that are clear.
         numeric: Whether all columns but the first hold numbers.
+        folded: Whether the page shows it on a click only.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Table:
     best: frozenset[tuple[int, int]] = frozenset()
     tones: Mapping[tuple[int, int], str] = dataclasses.field(default_factory=dict)
     numeric: bool = True
+    folded: bool = False
 
 
 def format_table(table: Table) -> str:
@@ -104,8 +106,10 @@ def difference_table(c: Comparison, measures: Sequence[Measure]) -> Table | None
         rows.append((group.label, str(max(p.n for p in pairs if p)), *cells))
     if not rows or not c.baseline:
         return None
+    known = any("[" in cell for row in rows for cell in row[1:])
     return Table(
-        f"{c.title}: difference to {c.baseline.label} over common seeds, points [95 % interval]",
+        f"{c.title}: difference to {c.baseline.label} over common seeds, points"
+        + (" [95 % interval]" if known else ""),
         ("Method", "Pairs", *(m.title for m in measures)),
         tuple(rows),
         tones=tones,

@@ -1,0 +1,178 @@
+"""How runs become methods and data sets, which is the baseline, and who is said to have won."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from longtail.errors import LongtailError
+from longtail.report.comparison import Comparison, compare, headline
+from longtail.report.runs import find_runs
+
+from .fixtures import comparison_folder, write_run
+
+SMALL = {"classes": 3, "epochs": 2}
+
+
+def comparisons(folder: Path, **options) -> list[Comparison]:
+    return compare(find_runs(folder)[0], **options)
+
+
+def set_metrics(run: Path, **values: float | None) -> None:
+    path = run / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"] |= values
+    path.write_text(json.dumps(metrics))
+
+
+def with_errors(folder: Path, errors: dict[str, list[float]], **options) -> Comparison:
+    """A comparison whose methods have exactly these errors, one a seed."""
+    for method, values in errors.items():
+        for seed, error in enumerate(values):
+            write_run(folder / method / f"seed-{seed}", method=method, seed=seed, **SMALL, **options)
+            set_metrics(folder / method / f"seed-{seed}", top1=1 - error)
+    return comparisons(folder)[0]
+
+
+def test_labels_are_the_folders_of_a_comparison(tmp_path):
+    write_run(tmp_path / "cdb-w tau=1.5" / "seed-0", method="cdb-w", kwargs=["tau=1.5"], **SMALL)
+    write_run(tmp_path / "cdb-w" / "seed-0", method="cdb-w", **SMALL)
+    assert sorted(g.label for g in comparisons(tmp_path)[0].groups) == ["cdb-w", "cdb-w tau=1.5"]
+
+
+def test_runs_elsewhere_are_grouped_by_configuration(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f"first-{seed}", method="ce", seed=seed, **SMALL)
+        write_run(tmp_path / f"second-{seed}", method="cdb-w", kwargs=["tau=2"], seed=seed, **SMALL)
+    groups = comparisons(tmp_path)[0].groups
+    assert sorted((g.label, len(g.runs)) for g in groups) == [("cdb-w tau=2", 2), ("ce", 2)]
+
+
+def test_labels_are_unique_by_what_sets_the_runs_apart(tmp_path):
+    write_run(tmp_path / "a", method="ce", **SMALL)
+    write_run(tmp_path / "b", method="ce", lr=0.5, **SMALL)
+    write_run(tmp_path / "c", method="ce", lr=0.5, **SMALL)  # the same run twice
+    write_run(tmp_path / "x" / "ce" / "seed-0", method="ce", **SMALL)
+    write_run(tmp_path / "y" / "ce" / "seed-0", method="ce", **SMALL)
+    labels = [g.label for g in comparisons(tmp_path)[0].groups]
+    assert len(set(labels)) == 5
+    assert {"x/ce", "y/ce"} <= set(labels)
+
+
+def test_data_sets_stay_apart(tmp_path):
+    write_run(tmp_path / "i10" / "ce" / "seed-0", imbalance=10, **SMALL)
+    write_run(tmp_path / "i99" / "ce" / "seed-0", imbalance=99, **SMALL)
+    write_run(tmp_path / "other" / "ce" / "seed-0", data="folder:birds", **SMALL)
+    found = comparisons(tmp_path)
+    assert sorted(c.title for c in found) == ["digits, imbalance 10", "digits, imbalance 100", "folder:birds"]
+    assert all(c.groups[0].label == "ce" for c in found)
+
+
+def test_the_baseline_is_ce_or_what_is_asked_for(tmp_path):
+    comparison_folder(tmp_path, methods=("cdb-s", "ce", "cb"), seeds=1, **SMALL)
+
+    def label(**options) -> str:
+        baseline = comparisons(tmp_path, **options)[0].baseline
+        assert baseline is not None
+        return baseline.label
+
+    assert label() == "ce"
+    assert label(baseline="cb") == "cb"
+    with pytest.raises(LongtailError, match=r"no finished run of the baseline 'focal': there are cb, cdb-s, ce"):
+        label(baseline="focal")
+
+
+def test_without_ce_the_first_label_is_the_baseline(tmp_path):
+    comparison_folder(tmp_path, methods=("cdb-s", "cb"), seeds=1, **SMALL)
+    baseline = comparisons(tmp_path)[0].baseline
+    assert baseline is not None
+    assert baseline.label == "cb"
+
+
+def test_pairs_are_made_by_seed_and_only_common_seeds_count(tmp_path):
+    c = with_errors(tmp_path, {"ce": [0.5, 0.4, 0.3], "cdb-w": [0.3, 0.3]})
+    assert c.baseline is not None
+    p = c.paired(c.best, c.baseline, c.key)
+    assert p is not None
+    assert (p.n, p.mean) == (2, pytest.approx(-0.15))
+
+
+def test_the_winner_is_named_with_amount_and_interval(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.5, 0.52, 0.51], "cdb-w": [0.3, 0.33, 0.3]}))
+    assert lines == [
+        "cdb-w has the lowest test error: 31.00 ± 1.73 %, against 51.00 ± 1.00 % for the baseline ce "
+        "(mean ± standard deviation over 3 seeds).",
+        "Paired by seed it is 20.00 points lower than ce (95 % confidence interval 17.52 to 22.48, 3 seeds): "
+        "beyond the spread between seeds.",
+    ]
+
+
+def test_a_difference_within_the_spread_is_called_so(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.5, 0.3, 0.4], "cdb-w": [0.3, 0.4, 0.35]}))
+    assert lines[1].endswith("): not beyond the spread between seeds.")
+    assert "interval -" in lines[1]
+
+
+def test_one_seed_says_that_no_spread_is_known(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.5], "cdb-w": [0.3]}))
+    assert "(one seed)" in lines[0]
+    assert lines[1].startswith(
+        "It is 20.00 points lower than ce on one common seed: the spread between seeds is unknown"
+    )
+
+
+def test_a_winning_baseline_and_a_next_best_are_told(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.2, 0.2], "cdb-w": [0.3, 0.31], "cb": [0.4, 0.41]}))
+    assert "ce has the lowest test error" in lines[0]
+    assert "it is the baseline: no other method is better" in lines[0]
+    assert "the next best, cdb-w" in lines[1]
+
+
+def test_equal_means_share_the_win(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.5], "cb": [0.2], "cdb-w": [0.2]}))
+    assert lines[0].startswith("cb and cdb-w share the lowest test error")
+
+
+def test_without_common_seeds_nothing_is_paired(tmp_path):
+    write_run(tmp_path / "ce" / "seed-0", seed=0, **SMALL)
+    write_run(tmp_path / "cdb-w" / "seed-1", method="cdb-w", seed=1, **SMALL)
+    assert any("no seed in common" in line for line in headline(comparisons(tmp_path)[0]))
+
+
+def test_a_long_tailed_test_split_is_judged_by_macro_recall(tmp_path):
+    with_errors(tmp_path, {"ce": [0.1], "cdb-w": [0.2]}, test_per_class=[100, 20, 5])
+    set_metrics(tmp_path / "ce" / "seed-0", recall=0.5)
+    set_metrics(tmp_path / "cdb-w" / "seed-0", recall=0.7)
+    c = comparisons(tmp_path)[0]
+    assert c.best.label == "cdb-w"
+    lines = headline(c)
+    assert lines[0].startswith("cdb-w has the highest test macro recall: 70.00 %, against 50.00 %")
+    assert "plain error" in lines[-1]
+    assert "ce has the best: 10.00 %" in lines[-1]
+
+
+def test_detection_has_its_own_measures(tmp_path):
+    for i, method in enumerate(("ce", "cdb-w")):
+        write_run(tmp_path / method / "seed-0", method=method, data="lvis:boxes", **SMALL)
+        path = tmp_path / method / "seed-0" / "metrics.json"
+        test = {"AP": 0.20 + i / 100, "AP50": 0.35, "AP75": 0.2, "APr": 0.05, "APc": None, "APf": 0.3, "loss": 1.5}
+        path.write_text(json.dumps({"test": test | {"per_class": [0.1, 0.2, None]}}))
+    c = comparisons(tmp_path)[0]
+    assert [m.key for m in c.shown] == ["AP", "APr", "APf", "AP50", "AP75"]
+    assert headline(c)[0] == "cdb-w has the highest test AP: 21.00 %, against 20.00 % for the baseline ce (one seed)."
+
+
+def test_an_unknown_task_is_reported_by_the_numbers_it_has(tmp_path):
+    write_run(tmp_path / "ce" / "seed-0", **SMALL)
+    (tmp_path / "ce" / "seed-0" / "metrics.json").write_text('{"test": {"mIoU": 0.4, "boundary": 0.3}}')
+    c = comparisons(tmp_path)[0]
+    assert [m.key for m in c.shown] == ["mIoU", "boundary"]
+
+
+def test_metrics_without_a_number_are_an_error(tmp_path):
+    write_run(tmp_path / "ce" / "seed-0", **SMALL)
+    (tmp_path / "ce" / "seed-0" / "metrics.json").write_text('{"test": {"top1": null}}')
+    with pytest.raises(LongtailError, match=r"metrics\.json holds no number"):
+        comparisons(tmp_path)
