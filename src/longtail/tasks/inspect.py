@@ -116,11 +116,7 @@ def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
     figure = Figure(figsize=(10, 6.5 if accuracy is not None else 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if accuracy is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
-    groups = (
-        ("many-shot (more than 100)", "#0072B2"),
-        ("medium-shot", "#E69F00"),
-        ("few-shot (fewer than 20)", "#D55E00"),
-    )
+    groups = {"many-shot (more than 100)": "#0072B2", "medium-shot": "#E69F00", "few-shot (fewer than 20)": "#D55E00"}
     for (label, colour), inside in zip(
         groups.items(), (lambda n: n > 100, lambda n: 20 <= n <= 100, lambda n: n < 20), strict=True
     ):
