@@ -172,7 +172,7 @@ def _cache_bytes(count: int, size: int, *, train: bool) -> int:
 
 
 class _Photos(torch.utils.data.Dataset[Any]):
-    """Reads and transforms files; an item is a path with the seed of its augmentation (-1: none)."""
+    """Reads and transforms files; an item is a path with the seed of its augmentation."""
 
     def __init__(self, data: ImageData, size: int, *, train: bool, cache: bool) -> None:
         from torchvision.transforms import v2
@@ -235,8 +235,9 @@ class _Plan:
         self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        epoch = self.epoch  # another epoch may be asked for before this one is read to its end
         for number, batch in enumerate(self.batches):
-            yield [(self.paths[i], draw_key(self.seed, self.epoch, number, k)) for k, i in enumerate(batch)]
+            yield [(self.paths[i], draw_key(self.seed, epoch, number, k)) for k, i in enumerate(batch)]
 
     def __len__(self) -> int:
         return len(self.batches)
