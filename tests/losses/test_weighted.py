@@ -239,6 +239,13 @@ def test_half_precision_logits_have_a_float32_loss(base, dtype):
     assert gradient(loss, logits).dtype == dtype
 
 
+def test_a_users_half_precision_losses_are_weighted_in_float32():
+    logits, target = torch.randn(7, 4).bfloat16(), torch.tensor([0, 1, 2, 3, 2, 0, 1])
+    loss = ClassWeightedLoss(WEIGHT, base=absolute, reduction="none")(logits, target)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, WEIGHT[target] * absolute(logits, target).float())
+
+
 def test_tiny_weights_survive_half_precision_logits():
     difficulty = ClassDifficulty(2, tau=5, normalize=False)
     difficulty.step([0.98, 0.0])

@@ -161,9 +161,11 @@ def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
 
 @every_build
 def test_the_sampler_draws_samples_that_exist_and_is_seeded(name, kwargs):
-    samplers = [get_method(name, **kwargs).parts(STATS).sampler for _ in range(2)]
+    method = get_method(name, **kwargs)
+    samplers = [method.parts(STATS).sampler for _ in range(2)]
     if samplers[0] is None:
         return
+    assert list(samplers[0]) != list(method.parts(dataclasses.replace(STATS, seed=8)).sampler)
     orders = []
     for sampler, epoch in itertools.product(samplers, (0, 1)):
         sampler.set_epoch(epoch)
