@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union
 
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
+from longtail.usage import explain
 
 try:
     import tyro
@@ -211,21 +212,23 @@ class Inspect:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Re-run a table or figure of the paper, and print the paper's numbers beside ours.
+    """Re-run tables and figures of the paper, and print the paper's numbers beside ours.
 
     Args:
-        what: ``table1``, ``table2``, ``table3``, ``figure2``, ``figure3``.
-        columns: Columns of the table, e.g. ``mnist-99``; default: all.
+        what: ``table1``, ``table2``, ``table3``, ``figure2``, ``figure3``; several share their runs.
+        columns: Columns of the table, e.g. ``mnist-99``; default: all whose data are there.
         rows: Rows of the table, e.g. ``ce cdb-w``; default: all.
         seeds: Number of seeds of each cell; default: the recipe's.
         scale: ``full`` is the paper's protocol; ``smoke`` shortens it to see that everything runs.
-        jobs: Runs at a time.
-        data: Folder with the data, if it is not where ``train`` looks: ``NAME:PATH``.
+        jobs: Runs at a time, each a process with its share of the cores.
+        data: Where a data set is, if not where ``train`` looks: ``NAME:PATH``, e.g. ``mnist-4v9:DIR``.
         device: Where to compute.
+        precision: ``fp32``, or ``bf16`` (autocast).
+        download: Fetch data sets that are missing with torchvision.
         out: Folder of the runs and of the results.
     """
 
-    what: Annotated[Positional[str], arg(metavar="TABLE")]
+    what: Annotated[Positional[tuple[str, ...]], arg(metavar="TABLE...")]
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     seeds: int | None = None
@@ -233,6 +236,8 @@ class Reproduce:
     jobs: int = 1
     data: tuple[str, ...] = ()
     device: Device = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    download: bool = False
     out: Path | None = None
 
     def run(self) -> int:
@@ -240,17 +245,8 @@ class Reproduce:
 
         if self.out is None:
             raise LongtailError("--out is missing: name the folder of the runs")
-        for line in reproduce(
-            self.what,
-            out=self.out,
-            columns=self.columns,
-            rows=self.rows,
-            seeds=self.seeds,
-            scale=self.scale,
-            jobs=self.jobs,
-            data=self.data,
-            device=self.device,
-        ):
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "what"}
+        for line in reproduce(*self.what, **options):
             _say(line)
         return 0
 
@@ -400,18 +396,11 @@ def _is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _one_line(panel: str) -> str:
-    """The message in tyro's framed error text."""
-    body = []
-    for line in panel.splitlines():
-        text = line.strip()
-        if text.startswith(("╭", "╰")):
-            continue
-        text = text.strip("│").strip()
-        if text and not text.strip("─"):
-            break
-        body.append(text)
-    return " ".join(" ".join(body).split())
+def _options(command: str) -> list[str]:
+    """The options of a command, with their dashes."""
+    fields = dataclasses.fields(_COMMANDS[command]) if command in _COMMANDS else ()
+    names = [f.name.replace("_", "-") for f in fields]
+    return ["--help", "--debug"] + [f"--{no}{name}" for name in names for no in ("", "no-")]
 
 
 def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
@@ -498,7 +487,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as stop:
             if stop.code in (0, None):
                 return 0
-            return _fail(f"{_one_line(errors.getvalue())} (longtail {words[0]} --help shows the options)")
+            return _fail(explain(errors.getvalue(), words, commands=_COMMANDS, options=_options(words[0])))
         return command.run()
 
     return _guarded(action)

@@ -1,0 +1,165 @@
+"""What a table or figure of the paper is, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import LongtailError
+from longtail.training.config import RunConfig
+
+__all__ = ["Cell", "Column", "Figure", "Row", "Table"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """A data set with its training protocol.
+
+    Args:
+        name: As in ``--columns``.
+        title: In words.
+        scales: ``RunConfig`` fields by scale; ``full`` is the paper's protocol, the others are changes to it.
+        seeds: Number of seeds unless the user gives one.
+    """
+
+    name: str
+    title: str
+    scales: Mapping[str, Mapping[str, Any]]
+    seeds: int = 3
+
+    @property
+    def data(self) -> str:
+        return self.scales["full"]["data"]
+
+    def fields(self, scale: str) -> dict[str, Any]:
+        if scale not in self.scales:
+            raise LongtailError(f"unknown scale {scale!r} of {self.name}: known are {', '.join(self.scales)}")
+        return dict(self.scales["full"]) | dict(self.scales[scale])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method with its hyperparameters.
+
+    Args:
+        name: As in ``--rows``.
+        method: Identifier of the method.
+        kwargs: Its hyperparameters as ``key=value``; the others are the library's defaults.
+        beside: Name of the row whose printed numbers stand beside this one, if it is not its own.
+        on_request: Only run where ``--rows`` names it.
+    """
+
+    name: str
+    method: str
+    kwargs: tuple[str, ...] = ()
+    beside: str = ""
+    on_request: bool = False
+
+    @property
+    def available(self) -> bool:
+        """Whether this version has the method."""
+        from longtail.methods import list_methods
+
+        return self.method in list_methods()
+
+    @cached_property
+    def resolved(self) -> tuple[str, ...]:
+        """Every hyperparameter as ``key=value``, so that a run folder tells when a default has changed."""
+        method = self._build(self.kwargs)
+        return tuple(f"{f.name}={_text(getattr(method, f.name))}" for f in dataclasses.fields(method))
+
+    @cached_property
+    def label(self) -> str:
+        """Name of the runs' folder: rows that are the same method with the same hyperparameters share it."""
+        method, kept = self._build(self.kwargs), self.kwargs
+        for item in self.kwargs:
+            fewer = tuple(k for k in kept if k != item)
+            if self._build(fewer) == method:
+                kept = fewer
+        return "-".join((self.method, *kept))
+
+    def _build(self, kwargs: tuple[str, ...]) -> Any:
+        from longtail.methods import get_method
+        from longtail.training.kwargs import parse_kwargs
+
+        return get_method(self.method, **parse_kwargs(kwargs))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number of a table.
+
+    Args:
+        table: Name of the table.
+        column: Its data set and protocol.
+        row: Its method.
+        paper: The number as the paper prints it, in %, with its standard deviation where it has one; "" for none.
+    """
+
+    table: str
+    column: Column
+    row: Row
+    paper: str = ""
+
+    @property
+    def paper_mean(self) -> float | None:
+        return float(self.paper.partition("±")[0]) if self.paper else None
+
+    @property
+    def paper_std(self) -> float | None:
+        std = self.paper.partition("±")[2]
+        return float(std) if std else None
+
+    def config(self, seed: int, *, scale: str = "full", **fields: Any) -> RunConfig:
+        """The run of a seed; the subset of the data changes with the seed too."""
+        return RunConfig(
+            **self.column.fields(scale)
+            | {"method": self.row.method, "method_kwargs": self.row.resolved, "seed": seed, "data_seed": seed}
+            | fields
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of classification errors.
+
+    Args:
+        name: As on the command line.
+        title: In words.
+        columns: All its columns.
+        rows: All its rows: the paper's and ours.
+        paper: The printed numbers by row, in the order of ``columns``; "" where the paper has none.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    paper: Mapping[str, tuple[str, ...]]
+
+    def cell(self, column: Column, row: Row) -> Cell:
+        printed = self.paper.get(row.beside or row.name)
+        paper = printed[self.columns.index(column)] if printed else ""
+        return Cell(table=self.name, column=column, row=row, paper=paper)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure that needs no run.
+
+    Args:
+        name: As on the command line.
+        title: In words.
+        draw: Writes PNG and CSV files into the folder that it is given, and returns their paths.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[Path], list[Path]]

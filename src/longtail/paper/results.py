@@ -1,0 +1,155 @@
+"""From finished runs to ``paper.csv`` (a line a cell) and ``runs.csv`` (a line a run)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import LongtailError
+from longtail.paper.base import Cell
+from longtail.report import Table
+from longtail.report.statistics import spread
+from longtail.training.files import read_csv, read_json, write_csv
+
+__all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
+
+CELLS = ("table", "column", "row", "n", "mean", "std", "paper", "hardware", "seconds", "command")
+RUNS = (
+    "table", "column", "row", "seed", "test_error", "val_error", "epoch", "last_test_error", "last_val_error",
+    "epochs", "seconds", "hardware", "longtail", "run",
+)  # fmt: skip
+_KEY = ("table", "column", "row")
+Finished = Callable[[Cell], Iterable[tuple[int, Path]]]
+
+
+def write_results(
+    out: Path, cells: Sequence[Cell], finished: Finished, command: Callable[[Cell, int], str], *, scale: str
+) -> None:
+    """Replace the lines of ``cells`` in ``out/paper.csv`` and ``out/runs.csv``; the other lines stay.
+
+    Args:
+        out: Folder of the results.
+        cells: What to write; cells without a finished run are left out.
+        finished: Seed and folder of every finished run of a cell.
+        command: The command that makes a cell with that number of seeds.
+        scale: Any but ``full`` becomes part of the table's name, e.g. ``table1-smoke``: its numbers are no match.
+    """
+    cell_rows, run_rows = [], []
+    for cell in cells:
+        key = {"table": cell.table if scale == "full" else f"{cell.table}-{scale}"}
+        key |= {"column": cell.column.name, "row": cell.row.name}
+        runs = [key | _run_row(seed, path, out) for seed, path in finished(cell)]
+        error = spread([run["test_error"] for run in runs])
+        if error is None:
+            continue
+        run_rows += runs
+        cell_rows.append(
+            key
+            | {
+                "n": error.n,
+                "mean": round(error.mean, 4),
+                "std": "" if error.std is None else round(error.std, 4),
+                "paper": cell.paper,
+                "hardware": "; ".join(dict.fromkeys(run["hardware"] for run in runs if run["hardware"])),
+                "seconds": round(math.fsum(run["seconds"] for run in runs) / len(runs), 1),
+                "command": command(cell, error.n),
+            }
+        )
+    _replace(out / "paper.csv", CELLS, cell_rows)
+    _replace(out / "runs.csv", RUNS, run_rows)
+
+
+def _run_row(seed: int, path: Path, out: Path) -> dict[str, Any]:
+    metrics, about = read_json(path / "metrics.json"), read_json(path / "config.json")
+    history = read_csv(path / "history.csv")
+    precision = about["config"]["precision"]
+    best, last = metrics["best"], metrics["last"]
+    return {
+        "seed": seed,
+        "test_error": _error(metrics["test"]),
+        "val_error": _error(metrics.get("val")),
+        "epoch": (best if metrics["final"] == "best" else last)["epoch"],
+        "last_test_error": _error(last["test"]),
+        "last_val_error": _error(last.get("val")),
+        "epochs": metrics["epochs"],
+        "seconds": round(math.fsum(float(row["seconds"]) for row in history), 1),
+        "hardware": about.get("hardware", "") + ("" if precision == "fp32" else f", {precision}"),
+        "longtail": about.get("longtail") or "",
+        "run": path.relative_to(out).as_posix(),
+    }
+
+
+def _error(metrics: dict[str, Any] | None) -> float | str:
+    """Error in %; all these test splits are balanced, so it is the balanced error too."""
+    return "" if metrics is None else round(100 * (1 - metrics["top1"]), 4)
+
+
+def _replace(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows in the place of those with the same table, column and row; the recipes' order."""
+    keys = {tuple(row[k] for k in _KEY) for row in rows}
+    kept = [row for row in _read(path, columns) if tuple(row[k] for k in _KEY) not in keys]
+    order = {key: i for i, key in enumerate(_order())}
+
+    def place(row: dict[str, Any]) -> tuple[int, str, int]:
+        cell = (row["table"].partition("-")[0], row["column"], row["row"])
+        return order.get(cell, len(order)), row["table"], int(row.get("seed", 0))
+
+    write_csv(path, columns, sorted([*kept, *rows], key=place))
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    rows = read_csv(path)
+    if rows and set(rows[0]) != set(columns):
+        raise LongtailError(f"{path} has other columns than {','.join(columns)}: move it away")
+    return rows
+
+
+def _order() -> Iterator[tuple[str, str, str]]:
+    from longtail.paper.base import Table as PaperTable
+    from longtail.paper.runner import find_recipe, recipe_names
+
+    for name in recipe_names():
+        recipe = find_recipe(name)
+        if isinstance(recipe, PaperTable):
+            for column in recipe.columns:
+                for row in recipe.rows:
+                    yield name, column.name, row.name
+
+
+def comparison(title: str, cells: Sequence[Cell], finished: Finished) -> Table:
+    """A line a row: what the paper prints, and what we measured."""
+    rows = []
+    for cell in cells:
+        runs = [_run_row(seed, path, path.parent) for seed, path in finished(cell)]
+        ours, last = (spread([run[key] for run in runs]) for key in ("test_error", "last_test_error"))
+        text = [
+            "-" if s is None else f"{s.mean:.2f}" + ("" if s.std is None else f" ± {s.std:.2f}") for s in (ours, last)
+        ]
+        rows.append((cell.row.name, cell.paper or "-", str(len(runs)), *text))
+    return Table(title, ("Row", "Paper", "Seeds", "Ours", "Ours, last epoch"), tuple(rows))
+
+
+def merge(source: Path, target: Path) -> list[Path]:
+    """Put the results of a folder of runs into a folder of results, in the place of those of the same cells.
+
+    Args:
+        source: A folder that ``longtail reproduce`` wrote.
+        target: ``results``: its ``paper.csv`` takes the cells, its ``paper-runs.csv`` the runs.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        LongtailError: there are no results, or only those of smoke runs.
+    """
+    written = []
+    for name, columns, there in (("paper.csv", CELLS, "paper.csv"), ("runs.csv", RUNS, "paper-runs.csv")):
+        rows = [row for row in _read(source / name, columns) if not row["table"].endswith("-smoke")]
+        if not rows:
+            raise LongtailError(f"{source / name} holds no results: run longtail reproduce with the scale full first")
+        target.mkdir(parents=True, exist_ok=True)
+        _replace(target / there, columns, rows)
+        written.append(target / there)
+    return written

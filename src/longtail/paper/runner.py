@@ -1,0 +1,228 @@
+"""Find a recipe, train the runs of it that are missing, and put the paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import LongtailError
+from longtail.paper.base import Cell, Column, Figure, Row, Table
+
+__all__ = ["find_recipe", "recipe_names", "reproduce"]
+
+
+def recipe_names() -> list[str]:
+    """Names of all tables and figures that can be reproduced."""
+    package = importlib.import_module("longtail.paper")
+    return [m.name for m in pkgutil.iter_modules(package.__path__) if re.fullmatch(r"(table|figure)\d+", m.name)]
+
+
+def find_recipe(name: str) -> Table | Figure:
+    """The ``RECIPE`` of the module of that name."""
+    if name not in recipe_names():
+        raise LongtailError(f"unknown table or figure {name!r}: known are {', '.join(recipe_names())}")
+    return importlib.import_module(f"longtail.paper.{name}").RECIPE
+
+
+def reproduce(
+    *what: str,
+    out: str | Path,
+    columns: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    seeds: int | None = None,
+    scale: str = "full",
+    jobs: int = 1,
+    data: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "fp32",
+    download: bool = False,
+) -> Iterator[str]:
+    """Reproduce tables and figures; the same call continues what was interrupted and trains nothing twice.
+
+    A run is in ``out/COLUMN/METHOD-HYPERPARAMETERS/seed-<k>``, so that tables with the same ``out`` share their runs.
+    ``out/paper.csv`` has a line a cell and ``out/runs.csv`` a line a run; both are written after every run, and keep
+    the lines of other cells.
+
+    Args:
+        *what: ``table1``, ``figure2``, ...
+        out: Folder of the runs and the results.
+        columns: Columns to run; none named: all whose data are there.
+        rows: Rows to run; none named: all that this version has, without those that are only run on request.
+        seeds: Number of seeds, counted from 0; None: the recipe's, and 1 for the scale ``smoke``.
+        scale: ``full``: the paper's protocol; ``smoke``: only shows that everything runs.
+        jobs: Runs at a time.
+        data: ``NAME:PATH`` of data sets that are not where ``longtail train`` looks for them.
+        device: As in ``RunConfig``.
+        precision: As in ``RunConfig``.
+        download: Fetch data sets that are missing.
+
+    Yields:
+        Lines to print.
+
+    Raises:
+        LongtailError: unknown names, missing data of a named column, or a run that failed.
+    """
+    out = Path(out)
+    recipes = [find_recipe(name) for name in what]
+    tables = [recipe for recipe in recipes if isinstance(recipe, Table)]
+    figures = [recipe for recipe in recipes if isinstance(recipe, Figure)]
+    if not recipes:
+        raise LongtailError(f"name at least one table or figure: {', '.join(recipe_names())}")
+    if figures and (columns or rows):
+        raise LongtailError(f"{figures[0].name} has no columns and rows to choose from: leave out --columns and --rows")
+    places = _places(tables, data)
+    fields = {"device": device, "precision": precision, "download": download}
+    plans = []
+    for table in tables:  # all mistakes come out before the first run
+        plans.append(_Plan(table=table, out=out, scale=scale, fields=fields, places=places))
+        yield from plans[-1].choose(columns, rows, seeds)
+    for figure in figures:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in figure.draw(out):
+            yield f"{figure.name}: wrote {path}"
+    for plan in plans:
+        yield from plan.train(jobs)
+        yield from plan.report()
+
+
+def _places(tables: Sequence[Table], data: Sequence[str]) -> dict[str, str]:
+    """``NAME:PATH`` by NAME."""
+    known = list(dict.fromkeys(column.data for table in tables for column in table.columns))
+    places: dict[str, str] = {}
+    for item in data:
+        name, _, path = item.partition(":")
+        if name not in known or not path:
+            raise LongtailError(f"--data {item}: it must be NAME:PATH, NAME one of {', '.join(known) or 'no data set'}")
+        if name in places:
+            raise LongtailError(f"--data names {name} twice")
+        places[name] = item
+    return places
+
+
+def _chosen(kind: str, names: Sequence[str], known: Mapping[str, Any], table: str) -> list[Any]:
+    for name in names:
+        if name not in known:
+            raise LongtailError(f"{table} has no {kind} {name!r}: it has {', '.join(known)}")
+    return [known[name] for name in known if name in names]  # in the order of the table
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Plan:
+    """The chosen cells of a table and their runs."""
+
+    table: Table
+    out: Path
+    scale: str
+    fields: Mapping[str, Any]
+    places: Mapping[str, str]
+    cells: list[Cell] = dataclasses.field(default_factory=list)
+    seeds: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Number of seeds by column."""
+
+    def choose(self, columns: Sequence[str], rows: Sequence[str], seeds: int | None) -> Iterator[str]:
+        table = self.table
+        if seeds is not None and seeds < 1:
+            raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
+        some_columns: list[Column] = _chosen("column", columns, {c.name: c for c in table.columns}, table.name)
+        some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
+        missing = [r for r in some_rows or table.rows if not r.available]
+        if missing and some_rows:
+            raise LongtailError(f"the row {missing[0].name} is not available: this version has no {missing[0].method}")
+        if missing:
+            yield f"{table.name}: not available in this version are the rows {', '.join(r.name for r in missing)}"
+        some_rows = some_rows or [r for r in table.rows if r.available and not r.on_request]
+        for column in some_columns or table.columns:
+            column.fields(self.scale)
+            self.seeds[column.name] = seeds or (1 if self.scale == "smoke" else column.seeds)
+            cells = [table.cell(column, row) for row in some_rows]
+            try:
+                self._check_data(column, cells)
+            except LongtailError as error:
+                if some_columns:
+                    raise
+                yield f"{table.name}: column {column.name} is left out: {error}"
+                continue
+            self.cells += cells
+        if not self.cells:
+            raise LongtailError(f"no data for any column of {table.name}: give --data NAME:PATH")
+
+    def _check_data(self, column: Column, cells: Sequence[Cell]) -> None:
+        """Say before the first run what would be missing at a later one."""
+        from longtail.data import load_data
+
+        if all((self.folder(c, seed) / "metrics.json").is_file() for c in cells for seed in self._seeds(column)):
+            return
+        config = self.config(cells[0], 0)
+        load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
+
+    def _seeds(self, column: Column) -> range:
+        return range(self.seeds[column.name])
+
+    def folder(self, cell: Cell, seed: int) -> Path:
+        return self.out / cell.column.name / cell.row.label / f"seed-{seed}"
+
+    def config(self, cell: Cell, seed: int) -> Any:
+        from longtail.training.recipes import resolve
+
+        place = self.places.get(cell.column.data, cell.column.data)
+        return resolve(cell.config(seed, scale=self.scale, **self.fields, data=place))
+
+    def train(self, parallel: int) -> Iterator[str]:
+        """Column by column, all rows of a seed before the next seed; a run that several cells need is trained once."""
+        from longtail.training.compare import Job, run_jobs
+
+        jobs: dict[Path, Job] = {}
+        for column in dict.fromkeys(cell.column.name for cell in self.cells):
+            cells = [cell for cell in self.cells if cell.column.name == column]
+            for seed in self._seeds(cells[0].column):
+                for cell in cells:
+                    folder = self.folder(cell, seed)
+                    jobs.setdefault(folder, Job(self.config(cell, seed), folder))
+        todo = sum(not (folder / "metrics.json").is_file() for folder in jobs)
+        yield f"{self.table.name}: {len(jobs)} runs, {todo} of them to train"
+        run_jobs(list(jobs.values()), parallel=parallel, after=lambda job: self.write())
+        self.write()
+
+    def write(self) -> None:
+        from longtail.paper.results import write_results
+
+        write_results(self.out, self.cells, self.finished, self.command, scale=self.scale)
+
+    def finished(self, cell: Cell) -> Iterator[tuple[int, Path]]:
+        """Seed and folder of every finished run of a cell, also of seeds that an earlier call trained."""
+        from longtail.training.folder import RunFolder
+
+        for path in sorted((self.out / cell.column.name / cell.row.label).glob("seed-*")):
+            seed = path.name.removeprefix("seed-")
+            if (
+                seed.isdecimal()
+                and RunFolder(path).finished
+                and RunFolder(path).config() == self.config(cell, int(seed))
+            ):
+                yield int(seed), path
+
+    def command(self, cell: Cell, seeds: int) -> str:
+        """The command that makes a cell."""
+        words = ["longtail reproduce", cell.table, "--columns", cell.column.name, "--rows", cell.row.name]
+        words += ["--seeds", str(seeds)]
+        words += ["--scale", self.scale] if self.scale != "full" else []
+        words += ["--precision", self.fields["precision"]] if self.fields["precision"] != "fp32" else []
+        return " ".join([*words, "--out OUT"])
+
+    def report(self) -> Iterator[str]:
+        from longtail.paper.results import comparison
+        from longtail.report import format_table, write_report
+
+        for column in dict.fromkeys(cell.column.name for cell in self.cells):
+            cells = [cell for cell in self.cells if cell.column.name == column]
+            yield ""
+            yield format_table(
+                comparison(f"{self.table.name}, {cells[0].column.title}: test error (%)", cells, self.finished)
+            )
+            yield f"report: {write_report(self.out / column).html}"
+        yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
