@@ -165,6 +165,7 @@ def test_a_base_with_parameters_is_trained():
     criterion = ClassWeightedLoss(WEIGHT, base=Scaled())
     criterion(torch.randn(3, 4), torch.tensor([0, 1, 2])).backward()
     (scale,) = criterion.parameters()
+    assert len(criterion.state_dict()) == 1
     assert float(scale.grad) != 0
 
 
@@ -368,6 +369,9 @@ def test_a_users_loss_that_reduces_is_told(base):
         ({"reduction": "average"}, "unknown reduction 'average'"),
         ({"gamma": -1}, "gamma is -1"),
         ({"label_smoothing": 1.5}, "label_smoothing is 1.5"),
+        ({"label_smoothing": 0.1, "base": "focal"}, "label_smoothing belongs to the base loss 'cross_entropy'"),
+        ({"gamma": 2}, "gamma belongs to the base loss 'focal'"),
+        ({"margin": 2, "base": absolute}, "margin belongs to the base loss 'hinge'"),
         ({"weight": [1.0, -1.0]}, "class weights must be"),
         ({"weight": [1.0, math.nan]}, "class weights must be"),
         ({"weight": torch.ones(2, 2)}, "class weights must be"),

@@ -34,11 +34,11 @@ def check_choice(value: object, name: str, known: Sequence[str]) -> None:
         raise LongtailError(f"unknown {name} {value!r}: known are {', '.join(known)}")
 
 
-def check_labels(target: Tensor, num_classes: int) -> None:
-    """Raise unless ``target`` holds integers in ``[0, num_classes)``; reads the values, so it waits for the device."""
+def check_labels(target: Tensor, num_classes: int, *, values: bool = True) -> None:
+    """Raise unless ``target`` holds integers in ``[0, num_classes)``; reading ``values`` waits for the device."""
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise LongtailError(f"targets must be class indices (integers), not {str(target.dtype).removeprefix('torch.')}")
-    if target.numel() == 0:
+    if not values or target.numel() == 0:
         return
     low, high = (int(v) for v in torch.aminmax(target))
     if low < 0 or high >= num_classes:

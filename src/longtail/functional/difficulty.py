@@ -61,7 +61,8 @@ def dynamic_tau(
     ``code2020`` ``sigmoid(bias + 1)``, in [0.73, 1]                the authors' CIFAR-LT and EGTEA code
     ============ ================================================== =======================================
 
-    The first four are 0 at bias 0 and ``max_tau`` at the largest bias.
+    The first four are 0 at bias 0 and ``max_tau`` at the largest bias. The authors' code does not clamp the bias at 0
+    as Eq. 5 does; its tau differs from ours only while no two classes differ by more than ``eps``.
 
     Args:
         bias: Performance bias, a scalar >= 0 (any shape works).

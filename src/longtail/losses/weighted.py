@@ -20,6 +20,9 @@ __all__ = ["Base", "ClassWeightedLoss", "Reduction"]
 Base = Literal["cross_entropy", "focal", "mse", "hinge"]
 Reduction = Literal["mean", "weighted_mean", "sum", "none"]
 
+_DEFAULTS = {"gamma": 1.0, "label_smoothing": 0.0, "margin": 1.0}
+_OWNERS = {"gamma": "focal", "label_smoothing": "cross_entropy", "margin": "hinge"}
+
 
 class ClassWeightedLoss(nn.Module):
     """``w_y * loss`` for any per-sample loss and any source of class weights (CDB-W: Eq. 12 and 14).
@@ -58,9 +61,9 @@ class ClassWeightedLoss(nn.Module):
         *,
         base: Base | Callable[..., Tensor] = "cross_entropy",
         reduction: Reduction = "mean",
-        gamma: float = 1.0,
-        label_smoothing: float = 0.0,
-        margin: float = 1.0,
+        gamma: float = _DEFAULTS["gamma"],
+        label_smoothing: float = _DEFAULTS["label_smoothing"],
+        margin: float = _DEFAULTS["margin"],
         ignore_index: int = -100,
     ) -> None:
         super().__init__()
@@ -69,9 +72,12 @@ class ClassWeightedLoss(nn.Module):
         check_range(gamma, "gamma", 0, float("inf"), open_high=True)
         self.reduction = reduction
         self.ignore_index = ignore_index
-        self.base = base
+        self.base = base if isinstance(base, str) else "custom"
         self._options = {"gamma": gamma, "label_smoothing": label_smoothing, "margin": margin}
-        self._losses = _losses(base, **self._options)
+        for name, owner in _OWNERS.items():
+            if self.base != owner and self._options[name] != _DEFAULTS[name]:
+                raise LongtailError(f"{name} belongs to the base loss {owner!r}: it would do nothing here")
+        self.loss = _per_sample(base, **self._options)
         if weight is not None and not hasattr(weight, "weight"):
             weight = _checked_weight(weight)
         self._source = (weight,)  # the tuple keeps a module from being registered here
@@ -85,9 +91,8 @@ class ClassWeightedLoss(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         valid = target != self.ignore_index
         label = target.masked_fill(~valid, 0)
-        if target.device.type == "cpu":
-            self._check(prediction, target, label)
-        loss = full_precision(self._losses(prediction, label))
+        self._check(prediction, target, label)
+        loss = full_precision(self.loss(prediction, label))
         if loss.shape[: label.ndim] != label.shape or (label.ndim and not loss.ndim):
             raise LongtailError(
                 f"the base loss returned shape {list(loss.shape)} for targets of shape {list(label.shape)}: "
@@ -115,17 +120,18 @@ class ClassWeightedLoss(nn.Module):
 
     def _check(self, prediction: Tensor, target: Tensor, label: Tensor) -> None:
         weight = self.weight
-        if isinstance(self.base, str):
+        num_classes = None if weight is None else len(weight)
+        if self.base != "custom":
             if prediction.ndim < 2 or prediction.shape[:1] + prediction.shape[2:] != target.shape:
                 raise LongtailError(
                     f"logits of shape {list(prediction.shape)} do not fit targets of shape {list(target.shape)}: "
                     "give logits [N, C, ...] and class indices [N, ...]"
                 )
-            if weight is not None and len(weight) != prediction.shape[1]:
-                raise LongtailError(f"{len(weight)} class weights for logits of {prediction.shape[1]} classes")
-            check_labels(label, prediction.shape[1])
-        elif weight is not None:
-            check_labels(label, len(weight))
+            if num_classes not in (None, prediction.shape[1]):
+                raise LongtailError(f"{num_classes} class weights for logits of {prediction.shape[1]} classes")
+            num_classes = prediction.shape[1]
+        if num_classes is not None:
+            check_labels(label, num_classes, values=label.device.type == "cpu")
 
     def extra_repr(self) -> str:
         (source,) = self._source
@@ -134,7 +140,7 @@ class ClassWeightedLoss(nn.Module):
         return ", ".join([name, *(f"{key}={value!r}" for key, value in options.items())])
 
 
-def _losses(base: Base | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
+def _per_sample(base: Base | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
     """The base loss as ``(prediction, target) -> per-sample losses``."""
     if base == "cross_entropy":
         return functools.partial(_cross_entropy, label_smoothing=label_smoothing)
