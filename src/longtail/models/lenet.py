@@ -24,8 +24,8 @@ class LeNet5(nn.Module):
         image_size: Side of the square images, at least 16. The original pads 28 to 32; here 28 stays 28.
         widths: ``caffe``: 20 and 50 channels, then 500 units (the version that most papers mean; 0.43 M parameters).
             ``classic``: 6 and 16 channels, then 120 and 84 units (LeCun et al., 1998; 0.04 M parameters).
-        init: ``default`` (PyTorch's), ``kaiming`` (normal, ReLU gain) or ``xavier`` (uniform); the latter two with
-            zero biases.
+        init: ``kaiming`` (normal, ReLU gain) or ``xavier`` (uniform), both with zero biases, or ``default`` (PyTorch's,
+            a uniform draw of a third of Kaiming's variance, with which the paper's learning rate hardly starts).
 
     Raises:
         LongtailError: unknown ``widths`` or ``init``, or too small an image.
@@ -38,7 +38,7 @@ class LeNet5(nn.Module):
         in_channels: int = 1,
         image_size: int = 28,
         widths: str = "caffe",
-        init: str = "default",
+        init: str = "kaiming",
     ) -> None:
         super().__init__()
         if widths not in WIDTHS:
