@@ -72,7 +72,7 @@ class ClassWeightedLoss(nn.Module):
         check_range(gamma, "gamma", 0, float("inf"), open_high=True)
         self.reduction = reduction
         self.ignore_index = ignore_index
-        self.base = base if isinstance(base, str) else "custom"
+        self.base = "custom" if callable(base) else base
         self._options = {"gamma": gamma, "label_smoothing": label_smoothing, "margin": margin}
         for name, owner in _OWNERS.items():
             if self.base != owner and self._options[name] != _DEFAULTS[name]:
@@ -140,7 +140,7 @@ class ClassWeightedLoss(nn.Module):
         return ", ".join([name, *(f"{key}={value!r}" for key, value in options.items())])
 
 
-def _per_sample(base: Base | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
+def _per_sample(base: str | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
     """The base loss as ``(prediction, target) -> per-sample losses``."""
     if base == "cross_entropy":
         return functools.partial(_cross_entropy, label_smoothing=label_smoothing)
