@@ -10,7 +10,7 @@ from typing import Any
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell
 from longtail.report import Table
-from longtail.report.statistics import spread
+from longtail.report.statistics import Spread, spread
 from longtail.training.files import read_csv, read_json, write_csv
 
 __all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
@@ -40,7 +40,7 @@ def write_results(
     for cell in cells:
         key = {"table": cell.table if scale == "full" else f"{cell.table}-{scale}"}
         key |= {"column": cell.column.name, "row": cell.row.name}
-        runs = [key | _run_row(seed, path, out) for seed, path in finished(cell)]
+        runs: list[dict[str, Any]] = [key | _run_row(seed, path, out) for seed, path in finished(cell)]
         error = spread([run["test_error"] for run in runs])
         if error is None:
             continue
@@ -124,11 +124,15 @@ def comparison(title: str, cells: Sequence[Cell], finished: Finished) -> Table:
     for cell in cells:
         runs = [_run_row(seed, path, path.parent) for seed, path in finished(cell)]
         ours, last = (spread([run[key] for run in runs]) for key in ("test_error", "last_test_error"))
-        text = [
-            "-" if s is None else f"{s.mean:.2f}" + ("" if s.std is None else f" ± {s.std:.2f}") for s in (ours, last)
-        ]
-        rows.append((cell.row.name, cell.paper or "-", str(len(runs)), *text))
-    return Table(title, ("Row", "Paper", "Seeds", "Ours", "Ours, last epoch"), tuple(rows))
+        gap = "-" if ours is None or cell.paper_mean is None else f"{ours.mean - cell.paper_mean:+.2f}"
+        rows.append((cell.row.name, cell.paper or "-", _with_std(ours), gap, _with_std(last), str(len(runs))))
+    return Table(title, ("Row", "Paper", "Ours", "Ours - paper", "Ours, last epoch", "Seeds"), tuple(rows))
+
+
+def _with_std(s: Spread | None) -> str:
+    if s is None:
+        return "-"
+    return f"{s.mean:.2f}" if s.std is None else f"{s.mean:.2f} ± {s.std:.2f}"
 
 
 def merge(source: Path, target: Path) -> list[Path]:

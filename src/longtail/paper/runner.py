@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Table
+from longtail.training.config import RunConfig
 
 __all__ = ["find_recipe", "recipe_names", "reproduce"]
 
@@ -104,6 +106,20 @@ def _places(tables: Sequence[Table], data: Sequence[str]) -> dict[str, str]:
     return places
 
 
+def _is_done(path: Path, config: RunConfig) -> bool:
+    """Whether the folder holds a finished run of this configuration."""
+    from longtail.training.folder import RunFolder
+
+    folder = RunFolder(path)
+    if not folder.finished:
+        return False
+    try:
+        folder.check(config)
+    except LongtailError:
+        return False
+    return True
+
+
 def _chosen(kind: str, names: Sequence[str], known: Mapping[str, Any], table: str) -> list[Any]:
     for name in names:
         if name not in known:
@@ -166,7 +182,7 @@ class _Plan:
     def folder(self, cell: Cell, seed: int) -> Path:
         return self.out / cell.column.name / cell.row.label / f"seed-{seed}"
 
-    def config(self, cell: Cell, seed: int) -> Any:
+    def config(self, cell: Cell, seed: int) -> RunConfig:
         from longtail.training.recipes import resolve
 
         place = self.places.get(cell.column.data, cell.column.data)
@@ -183,9 +199,15 @@ class _Plan:
                 for cell in cells:
                     folder = self.folder(cell, seed)
                     jobs.setdefault(folder, Job(self.config(cell, seed), folder))
-        todo = sum(not (folder / "metrics.json").is_file() for folder in jobs)
-        yield f"{self.table.name}: {len(jobs)} runs, {todo} of them to train"
-        run_jobs(list(jobs.values()), parallel=parallel, after=lambda job: self.write())
+        todo = [job for job in jobs.values() if not _is_done(job.folder, job.config)]
+        yield f"{self.table.name}: {len(jobs)} runs, {len(todo)} of them to train"
+        done = itertools.count(1)
+
+        def after(job: Job) -> None:
+            self.write()
+            print(f"{self.table.name}: {next(done)} of {len(todo)} runs done", flush=True)
+
+        run_jobs(todo, parallel=parallel, after=after)
         self.write()
 
     def write(self) -> None:
@@ -195,16 +217,10 @@ class _Plan:
 
     def finished(self, cell: Cell) -> Iterator[tuple[int, Path]]:
         """Seed and folder of every finished run of a cell, also of seeds that an earlier call trained."""
-        from longtail.training.folder import RunFolder
-
-        for path in sorted((self.out / cell.column.name / cell.row.label).glob("seed-*")):
-            seed = path.name.removeprefix("seed-")
-            if (
-                seed.isdecimal()
-                and RunFolder(path).finished
-                and RunFolder(path).config() == self.config(cell, int(seed))
-            ):
-                yield int(seed), path
+        folders = (self.out / cell.column.name / cell.row.label).glob("seed-*")
+        for seed in sorted(int(path.name[5:]) for path in folders if path.name[5:].isdecimal()):
+            if _is_done(path := self.folder(cell, seed), self.config(cell, seed)):
+                yield seed, path
 
     def command(self, cell: Cell, seeds: int) -> str:
         """The command that makes a cell."""
