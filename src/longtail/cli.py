@@ -8,7 +8,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -52,16 +53,13 @@ class Train(RunConfig):
         from longtail.training.progress import for_terminal
         from longtail.training.run import train
 
-        config = self.plain()
+        config = _plain(self)
         out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
         metrics = train(config, out, resume=self.resume, progress=for_terminal())
         if _is_main():
             _print_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
             _say(f"run folder: {out}")
         return 0
-
-    def plain(self) -> RunConfig:
-        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,18 +88,18 @@ class Compare(RunConfig):
     def run(self) -> int:
         from longtail.training.compare import comparison_jobs, run_jobs
 
-        if self.out is None:
+        out = self.out
+        if out is None:
             raise LongtailError("--out is missing: name the folder of the comparison")
-        config = RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
-        jobs = comparison_jobs(config, self.methods, self.seeds, self.out)
+        jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out)
         last_of_seed = {job.config.seed: job for job in jobs}
 
         def after(job: Any) -> None:
             if job is last_of_seed[job.config.seed] and job is not jobs[-1] and self.jobs == 1:
-                report_on(self.out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
+                report_on(out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
 
         run_jobs(jobs, parallel=self.jobs, after=after)
-        return report_on(self.out, baseline=self.baseline)
+        return report_on(out, baseline=self.baseline)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -374,11 +372,16 @@ def report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int
     return 0
 
 
-def train_job(config: dict[str, Any], folder: str) -> int:
+def train_job(config: dict[str, Any], folder: str, label: str) -> int:
     """One run of a comparison in a process of its own."""
+    from longtail.training.progress import Lines
     from longtail.training.run import train
 
-    return _guarded(lambda: train(RunConfig.from_dict(config), folder) and 0)
+    def action() -> int:
+        train(RunConfig.from_dict(config), folder, progress=Lines(label))
+        return 0
+
+    return _guarded(action)
 
 
 def _print_metrics(metrics: dict[str, Any], title: str) -> None:
@@ -386,6 +389,11 @@ def _print_metrics(metrics: dict[str, Any], title: str) -> None:
     for key, value in metrics.items():
         if isinstance(value, float):
             _say(f"  {key:<10} {100 * value:6.2f} %")
+
+
+def _plain(options: RunConfig) -> RunConfig:
+    """The configuration alone, without what a command adds to it."""
+    return RunConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)})
 
 
 def _file_name(text: str) -> str:
@@ -433,44 +441,47 @@ def _parse(argv: list[str]) -> Any:
 _DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
 
 
-def _guarded(action: Any) -> int:
+def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command; a mistake of the user's becomes one line and exit code 2."""
-    debug = "--debug" in sys.argv
     try:
         return action()
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues", code=130)
-    except LongtailError as error:
-        if debug:
-            raise
-        return _fail(str(error))
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nothing more can be printed)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be printed
         return 0
-    except OSError as error:
-        if debug:
-            raise
-        name = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{name}{error.strerror or error}: nothing is half-written; mend it and run the same command")
-    except ImportError as error:
-        if debug:
-            raise
-        return _fail(f"{error}: pip install 'longtail[train]' installs what the command line needs")
     except Exception as error:
-        if debug or type(error).__name__ != "OutOfMemoryError":
+        message = _message(error)
+        if debug or message is None:
             raise
-        return _fail("out of GPU memory: lower --batch-size or --image-size, or use --precision bf16")
+        return _fail(message)
+
+
+def _message(error: Exception) -> str | None:
+    """One line for an error that the user can mend; None for any other."""
+    if isinstance(error, LongtailError):
+        return str(error)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}: nothing is half-written; mend it and run the same command"
+    if isinstance(error, ImportError):
+        return f"{error}: pip install 'longtail[train]' installs what the command line needs"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "out of GPU memory: lower --batch-size or --image-size, or use --precision bf16"
+    return None
 
 
 def _fail(message: str, *, code: int = 2) -> int:
-    if _is_main():
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    if not _is_main():
+        time.sleep(3)  # all processes meet most errors: the first one tells, and its end ends the others
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
-    words = [w for w in (sys.argv[1:] if argv is None else argv) if w != "--debug"]
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != "--debug"]
     if words in (["--version"], ["-V"]):
         from longtail import __version__
 
@@ -490,7 +501,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(explain(errors.getvalue(), words, commands=_COMMANDS, options=_options(words[0])))
         return command.run()
 
-    return _guarded(action)
+    return _guarded(action, debug="--debug" in given)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
@@ -18,7 +17,7 @@ from longtail.methods import ClassStats, get_method
 from longtail.models import create_model, final_linear
 from longtail.tasks.image import ImageTask
 from longtail.training.config import RunConfig
-from longtail.training.files import atomic, read_json
+from longtail.training.files import atomic, load_weights, read_json
 from longtail.training.folder import RunFolder
 from longtail.training.kwargs import parse_kwargs
 
@@ -40,7 +39,8 @@ class Trained:
             raise LongtailError(f"{folder.path} is no run folder: give the --out folder of longtail train")
         if not folder.finished:
             raise LongtailError(
-                f"{folder.path} is not finished: continue it with longtail train --config {folder.path}/config.json --out {folder.path}"
+                f"{folder.path} is not finished: continue it with the command that began it, or with "
+                f"longtail train --config {folder.path}/config.json --out {folder.path}"
             )
         self.folder, self.config = folder, folder.config()
         self.info: dict[str, Any] = read_json(folder.path / "data.json")
@@ -62,12 +62,14 @@ class Trained:
         which = weights or self.config.final
         path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
         try:
-            model.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise LongtailError(
-                f"{path} cannot be loaded ({str(error).splitlines()[0]}): train the run again"
-            ) from None
+            model.load_state_dict(load_weights(path))
+        except RuntimeError as error:
+            raise LongtailError(f"{path} does not fit the run's model ({error}): train the run again") from None
         self.model: nn.Module = model.to(self.device).eval()
+
+    def autocast(self) -> torch.autocast:
+        """The precision that the run was trained and judged in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
 
 def load_run(run: str | Path, **options: Any) -> Trained:
@@ -100,14 +102,17 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
     )
     if list(content.class_names) != trained.class_names:
         raise LongtailError(
-            f"{content.name} has other classes than the run ({len(content.class_names)} there, {len(trained.class_names)} "
-            "in the run, or other names): evaluate on data with the same class names"
+            f"{content.name} has other classes than the run ({len(content.class_names)} there, "
+            f"{len(trained.class_names)} in the run, or other names): evaluate on data with the same class names"
         )
-    task = ImageTask(
-        content, model=trained.info["model"], image_size=trained.info["image_size"], device=trained.device, workers=0
-    )
-    task.class_counts = trained.info["class_counts"]["train"]  # the shot groups are those of the training
-    return task.evaluate(trained.model, split).metrics
+    info = trained.info
+    if content.train.in_memory and content.channels != info["data_channels"]:
+        raise LongtailError(f"{content.name} has {content.channels} channels, the run's data {info['data_channels']}")
+    content = dataclasses.replace(content, mean=info["mean"], std=info["std"], center_crop=info["center_crop"])
+    task = ImageTask(content, model=info["model"], image_size=info["image_size"], device=trained.device)
+    task.class_counts = info["class_counts"]["train"]  # the shot groups are those of the training
+    with trained.autocast():
+        return task.evaluate(trained.model, split).metrics
 
 
 def image_files(paths: Sequence[str | Path]) -> list[str]:
@@ -167,7 +172,9 @@ def predict(
     )
     done = 0
     for images, _ in loader(torch.arange(len(paths)).split(64)):
-        probability, label = trained.model(images).float().softmax(1).topk(top)
+        with trained.autocast():
+            logits = trained.model(images)
+        probability, label = logits.float().softmax(1).topk(top)
         for p, c in zip(probability.tolist(), label.tolist(), strict=True):
             yield paths[done], [(trained.class_names[i], v) for i, v in zip(c, p, strict=True)]
             done += 1
@@ -176,8 +183,8 @@ def predict(
 def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = None) -> Path:
     """Write the model in a form that runs without this library, and check it against the original.
 
-    The input is ``images``, float32 ``[B, C, S, S]``, normalised with the ``mean`` and ``std`` of ``data.json``; the output
-    is ``logits``, float32 ``[B, num_classes]``; B is free.
+    The input is ``images``, float32 ``[B, C, S, S]``, normalised with the ``mean`` and ``std`` of ``data.json``; the
+    output is ``logits``, float32 ``[B, num_classes]``; B is free.
 
     Args:
         run: The run folder.

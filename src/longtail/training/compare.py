@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
@@ -80,7 +82,7 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int = 1, after: Callable[[Job], N
         after: Called after every finished job, one call at a time.
 
     Raises:
-        LongtailError: a run failed; those that were finished before are kept, and the same call continues.
+        LongtailError: a run failed; what was trained before is kept, and the same call continues.
     """
     if parallel < 1:
         raise LongtailError(f"--jobs is {parallel}: it must be at least 1")
@@ -94,19 +96,9 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int = 1, after: Callable[[Job], N
             if after:
                 after(job)
         return
-    threads = max(1, (os.cpu_count() or 1) // parallel)
-    failed = []
-    with ThreadPoolExecutor(parallel) as pool:
-        for job, error in pool.map(lambda j: (j, _in_process(j, threads)), jobs):
-            if error:
-                failed.append(f"{job.label}: {error}")
-                print(failed[-1], file=sys.stderr)
-                continue
-            print(f"{job.label}: done", flush=True)
-            if after:
-                after(job)
-    if failed:
-        raise LongtailError(f"{len(failed)} of {len(jobs)} runs failed, the first with: {failed[0]}")
+    for job in _in_processes(jobs, parallel):
+        if after:
+            after(job)
 
 
 def _check_folders(jobs: Sequence[Job]) -> None:
@@ -115,22 +107,40 @@ def _check_folders(jobs: Sequence[Job]) -> None:
     from longtail.training.recipes import resolve
 
     for job in jobs:
-        folder = RunFolder(job.folder)
-        if (folder.path / "config.json").is_file():
-            folder.check(resolve(job.config))
+        RunFolder(job.folder).check(resolve(job.config))
 
 
-def _in_process(job: Job, threads: int) -> str | None:
-    """Train in a new process; returns what went wrong."""
-    code = "import json, sys; from longtail.cli import train_job; sys.exit(train_job(json.loads(sys.argv[1]), sys.argv[2]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(job.config.to_dict()), str(job.folder)],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return None
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("error: ")
+def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Job]:
+    """Train each job in a process of its own; yields them as they finish. When one fails, the others end too."""
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    waiting, running = list(jobs), dict[subprocess.Popen[bytes], tuple[Job, IO[bytes]]]()
+    try:
+        while waiting or running:
+            if waiting and len(running) < parallel:
+                job, errors = waiting.pop(0), tempfile.TemporaryFile()  # noqa: SIM115  (closed with its process)
+                running[_start(job, threads, errors)] = job, errors
+                continue
+            ended = next((process for process in running if process.poll() is not None), None)
+            if ended is None:
+                time.sleep(0.05)
+                continue
+            job, errors = running.pop(ended)
+            with errors:
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines()
+            if ended.returncode:
+                reason = lines[-1] if lines else f"exit code {ended.returncode}"
+                raise LongtailError(f"{job.label}: {reason.removeprefix('error: ')}")
+            yield job
+    finally:
+        for process, (_, errors) in running.items():
+            process.terminate()  # the same call continues it
+            process.wait()
+            errors.close()
+
+
+def _start(job: Job, threads: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    code = "import json, sys; from longtail.cli import train_job; sys.exit(train_job(*json.loads(sys.argv[1])))"
+    task = json.dumps([job.config.to_dict(), str(job.folder), job.label])
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen([sys.executable, "-c", code, task], env=environment, stderr=errors)

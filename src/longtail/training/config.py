@@ -7,6 +7,10 @@ run folder's ``config.json`` always holds the resolved values.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import types
+import typing
 from typing import Any, Literal
 
 from longtail.errors import LongtailError
@@ -89,16 +93,19 @@ class RunConfig:
             if not ok:
                 raise LongtailError(message)
 
-        check(bool(self.data), "DATA is empty: name a data set, e.g. digits or folder:photos")
+        for name, kind in _kinds().items():
+            value = getattr(self, name)
+            check(_fits(value, kind), f"{_flag(name)} is {value!r}: it must be {_in_words(kind)}")
+        check(bool(self.data.strip()), "DATA is missing: name a data set, e.g. digits or folder:photos")
         check(
             self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
         )
         for name in ("epochs", "batch_size", "image_size"):
             value = getattr(self, name)
-            check(value is None or value >= 1, f"--{name.replace('_', '-')} is {value}: it must be at least 1")
+            check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
         for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):
             value = getattr(self, name)
-            check(value is None or value >= 0, f"--{name.replace('_', '-')} is {value}: it must not be negative")
+            check(value is None or value >= 0, f"{_flag(name)} is {value}: it must not be negative")
         check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")
         check(self.lr is None or self.lr > 0, f"--lr is {self.lr}: it must be above 0")
         check(self.gamma is None or self.gamma > 0, f"--gamma is {self.gamma}: it must be above 0")
@@ -109,6 +116,11 @@ class RunConfig:
         )
         check(0 <= self.seed < 2**31, f"--seed is {self.seed}: it must be in [0, 2**31)")
         check(0 <= self.data_seed < 2**31, f"--data-seed is {self.data_seed}: it must be in [0, 2**31)")
+        if self.epochs is not None:
+            warmup, last = self.warmup_epochs or 0, max(self.milestones or (1,))
+            check(warmup < self.epochs, f"--warmup-epochs is {warmup}: it must be below --epochs, {self.epochs}")
+            check(last <= self.epochs, f"--milestones has {last}, which is after the last of {self.epochs} epochs")
+        check(min(self.milestones or (1,)) >= 1, f"--milestones is {self.milestones}: epochs count from 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, in field order."""
@@ -116,9 +128,42 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
-        """Inverse of `to_dict`; an unknown key is an error that names it."""
-        fields = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - fields)
+        """Inverse of `to_dict`; an unknown key or a value of the wrong type is an error that names it."""
+        unknown = sorted(set(values) - _kinds().keys())
         if unknown:
-            raise LongtailError(f"unknown configuration key {unknown[0]!r}: known are {', '.join(sorted(fields))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            raise LongtailError(f"unknown configuration key {unknown[0]!r}: known are {', '.join(sorted(_kinds()))}")
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+def _flag(name: str) -> str:
+    return "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    """The type of each field."""
+    return typing.get_type_hints(RunConfig)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether ``value`` is of the type ``kind``; a float must be finite."""
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str) and value in inside
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _in_words(kind: Any) -> str:
+    origin, inside = typing.get_origin(kind), [k for k in typing.get_args(kind) if k not in (type(None), ...)]
+    if origin is Literal:
+        return f"one of {', '.join(inside)}" if len(inside) > 1 else inside[0]
+    if origin in (types.UnionType, typing.Union, tuple):
+        return f"a list, each {_in_words(inside[0])}" if origin is tuple else _in_words(inside[0])
+    return {float: "a finite number", int: "a whole number", bool: "true or false", str: "text"}[kind]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from longtail.atomic import atomic
@@ -20,10 +21,12 @@ __all__ = [
     "append_csv",
     "atomic",
     "load_state",
+    "load_weights",
     "locked",
     "read_csv",
     "read_json",
     "save_state",
+    "save_weights",
     "write_csv",
     "write_json",
 ]
@@ -68,27 +71,43 @@ def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, A
 def read_csv(path: Path) -> list[dict[str, str]]:
     """All whole rows; an absent file has none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
     whole = text[: text.rfind("\n") + 1]
-    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row and None not in row.values()]
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; `load_state` reads them without running code."""
-    atomic(path, lambda p: torch.save(state, p))
+    content = io.BytesIO()  # torch.save hides what the system says when it writes to a file itself
+    torch.save(state, content)
+    atomic(path, lambda p: p.write_bytes(content.getbuffer()))
 
 
 def load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise LongtailError(f"{path} does not exist") from None
+    except OSError as error:
+        raise LongtailError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # damaged in one of many ways
+        reason = type(error).__name__
+        raise LongtailError(f"{path} is damaged ({reason}): remove it to start again from epoch 1") from None
+
+
+def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write a safetensors file."""
+    content = safetensors.torch.save(weights)
+    atomic(path, lambda p: p.write_bytes(content))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except OSError as error:
+        raise LongtailError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:
-        raise LongtailError(
-            f"{path} cannot be read ({type(error).__name__}): remove it to start from epoch 1"
-        ) from None
+        raise LongtailError(f"{path} is damaged ({error}): remove the run folder and train again") from None
 
 
 @contextlib.contextmanager
@@ -102,8 +121,10 @@ def locked(folder: Path) -> Iterator[None]:
     with open(folder / ".lock", "w") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise LongtailError(
                 f"another process is training in {folder}: wait for it or choose another --out"
             ) from None
+        except OSError:  # a file system without locks
+            pass
         yield

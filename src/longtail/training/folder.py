@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
+import longtail
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
@@ -18,9 +20,12 @@ from longtail.training.files import (
     append_csv,
     atomic,
     load_state,
+    load_weights,
+    locked,
     read_csv,
     read_json,
     save_state,
+    save_weights,
     write_csv,
     write_json,
 )
@@ -29,7 +34,8 @@ from longtail.training.hardware import hardware
 __all__ = ["RunFolder"]
 
 HISTORY = (
-    "stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds", "val_balanced_accuracy", "data_seconds",
+    "stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds",
+    "val_balanced_accuracy", "data_seconds",
 )  # fmt: skip
 DIFFICULTY = ("epoch", "class", "performance", "difficulty", "weight")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
@@ -39,8 +45,8 @@ _FREE = ("download", "trackers", "workers")
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("longtail", "torch", "torchvision", "accelerate", "numpy"):
+    found = {"python": platform.python_version(), "longtail": longtail.__version__}
+    for name in ("torch", "torchvision", "accelerate", "numpy"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -72,41 +78,43 @@ class RunFolder:
         """The resolved configuration that the folder was made with."""
         return read_config(self.path / "config.json")
 
-    def claim(self, config: RunConfig) -> bool:
-        """Make the folder this run's, or check that it is; return whether the run is finished already.
+    def check(self, config: RunConfig) -> None:
+        """Look whether ``config`` (resolved) may run in this folder; changes nothing.
 
         Raises:
             LongtailError: the folder belongs to another configuration, or to something else altogether.
         """
         if self.path.exists() and not self.path.is_dir():
             raise LongtailError(f"{self.path} is a file: choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.json").is_file():
-            self.check(config)
-            return self.finished
-        foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
-        if foreign:
-            raise LongtailError(f"{self.path} is not empty ({foreign[0]}) and no run: choose another --out")
-        write_json(
-            self.path / "config.json",
-            {
-                "longtail": _versions().get("longtail"),
-                "versions": _versions(),
-                "hardware": hardware(config.device),
-                "config": config.to_dict(),
-            },
-        )
-        return False
+            mine, theirs = config.to_dict(), self.config().to_dict()
+            for key in mine:
+                if key not in _FREE and mine[key] != theirs[key]:
+                    raise LongtailError(
+                        f"{self.path} holds a run with another configuration ({key}: {theirs[key]!r} there, "
+                        f"{mine[key]!r} here): choose another --out"
+                    )
+        elif self.path.is_dir():
+            foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
+            if foreign:
+                raise LongtailError(f"{self.path} is not empty ({min(foreign)}) and no run: choose another --out")
 
-    def check(self, config: RunConfig) -> None:
-        """Raise a `LongtailError` if the folder's run has another configuration (resolved) than ``config``."""
-        mine, theirs = config.to_dict(), self.config().to_dict()
-        for key in mine:
-            if key not in _FREE and mine[key] != theirs[key]:
-                raise LongtailError(
-                    f"{self.path} holds a run with another configuration ({key}: {theirs[key]!r} there, {mine[key]!r} "
-                    "here): choose another --out"
-                )
+    @contextlib.contextmanager
+    def claimed(self, config: RunConfig) -> Iterator[None]:
+        """Make the folder this run's if it is nobody's, and hold it for one process.
+
+        Raises:
+            LongtailError: as `check`, or another process is training here.
+        """
+        self.check(config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            self.check(config)
+            if not (self.path / "config.json").is_file():
+                content = {"longtail": longtail.__version__, "versions": _versions()}
+                content |= {"hardware": hardware(config.device), "config": config.to_dict()}
+                write_json(self.path / "config.json", content)
+            yield
 
     def describe(self, content: dict[str, Any]) -> None:
         """Write ``data.json``; on a resumed run check that the data are still the same."""
@@ -139,12 +147,12 @@ class RunFolder:
         done = state["epoch"] if state else 0
         for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY)):
             rows = read_csv(self.path / name)
-            kept = [row for row in rows if int(row["epoch"]) <= done]
+            kept = [row for row in rows if row.get("epoch", "").isdecimal() and int(row["epoch"]) <= done]
             if (self.path / name).is_file():
                 write_csv(self.path / name, columns, kept)
         return state
 
-    def record(self, history: dict[str, Any], difficulty: list[dict[str, Any]]) -> None:
+    def record(self, history: dict[str, Any], difficulty: Iterable[dict[str, Any]]) -> None:
         """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing."""
         append_csv(self.path / "history.csv", HISTORY, [history])
         append_csv(self.path / "difficulty.csv", DIFFICULTY, difficulty)
@@ -160,21 +168,21 @@ class RunFolder:
         folder.mkdir(exist_ok=True)
         name = f"best-{state['best']['epoch']}.safetensors"
         if best is not None:
-            atomic(folder / name, lambda p: save_file(best, p))
+            save_weights(folder / name, best)
         save_state(folder / "last.pt", state)
         for old in folder.glob("best-*.safetensors"):
             if old.name != name:
                 old.unlink()
 
     def best_weights(self, epoch: int) -> dict[str, torch.Tensor]:
-        return load_file(self.path / "checkpoint" / f"best-{epoch}.safetensors")
+        return load_weights(self.path / "checkpoint" / f"best-{epoch}.safetensors")
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def finish(
         self, *, last: dict[str, torch.Tensor], best_epoch: int, tables: dict[str, Any], metrics: dict[str, Any]
     ) -> None:
         """Write weights and tables, then ``metrics.json``, which marks the run as complete."""
-        atomic(self.path / "model.safetensors", lambda p: save_file(last, p))
+        save_weights(self.path / "model.safetensors", last)
         best = self.path / "checkpoint" / f"best-{best_epoch}.safetensors"
         atomic(self.path / "model_best.safetensors", lambda p: shutil.copyfile(best, p))
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]

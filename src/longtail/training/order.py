@@ -34,10 +34,14 @@ def cut_batches(order: Tensor, batch_size: int, *, world: int) -> list[Tensor]:
     """Global batches of ``order``.
 
     A last batch of fewer than two samples a process is left out: BatchNorm cannot train on one sample.
+
+    Raises:
+        LongtailError: a process would have no sample in a batch.
     """
+    if min(batch_size, len(order)) < world:
+        what = f"--batch-size {batch_size}" if batch_size < world else f"{len(order)} training samples"
+        raise LongtailError(f"{what} cannot be shared by {world} processes: each needs at least one sample of a batch")
     batches = list(order.split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) < 2 * world:
+    if len(batches) > 1 and len(batches[-1]) < min(2 * world, batch_size):
         batches.pop()
-    if len(batches[0]) < world:
-        raise LongtailError(f"{len(order)} training samples are too few for {world} processes")
     return batches

@@ -66,7 +66,8 @@ class Bar(Progress):
     """A progress bar with the time left, for a terminal."""
 
     def __init__(self, label: str = "") -> None:
-        from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
 
         self.label = label or "training"
         self.bar = RichProgress(

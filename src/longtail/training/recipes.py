@@ -10,8 +10,9 @@ from longtail.training.config import RunConfig
 
 __all__ = ["RECIPES", "resolve"]
 
-# MNIST and CIFAR: Section 4.1.2 of the paper. The paper says "scaled down" at 160 and 180 and follows Cui et al. (2019), whose
-# factor is 0.01 each time after a warm-up of 5 epochs. ImageNet-LT: Section 4.1.2. The others are this project's.
+# MNIST and CIFAR: Section 4.1.2 of the paper. The paper says "scaled down" at 160 and 180 and follows Cui et al.
+# (2019), whose factor is 0.01 each time after a warm-up of 5 epochs. ImageNet-LT: Section 4.1.2. The others are this
+# project's.
 _CIFAR = {
     "model": "resnet32",
     "image_size": 32,

@@ -1,14 +1,17 @@
 """Run one configuration: stages, epochs, checkpoints, resume, distributed.
 
-Determinism: whatever is random in an epoch is a function of (seed, epoch, position in the epoch), so a run that was killed
-and continued equals one that was not, and no random state needs saving. Every process makes the same global order and takes
-its stride of each global batch, so N processes see the batches of one.
+Determinism: whatever is random in an epoch is a function of (seed, epoch, position in the epoch), so a run that was
+killed and continued equals one that was not, and no random state needs saving. Every process makes the same global
+order and takes its stride of each global batch, so N processes see the batches of one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
+import math
+import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +29,6 @@ from longtail.methods import Method, Parts, Stage, get_method
 from longtail.models import final_linear
 from longtail.tasks.image import Evaluation, ImageTask
 from longtail.training.config import RunConfig
-from longtail.training.files import locked
 from longtail.training.folder import RunFolder
 from longtail.training.kwargs import parse_kwargs
 from longtail.training.order import cut_batches, epoch_order, seed_of
@@ -53,46 +55,52 @@ def train(
     Raises:
         LongtailError: anything that the user can mend.
     """
-    progress = progress or Progress()
     config = resolve(config)
     if config.task != "classify":
         raise LongtailError(f"--task {config.task} is not available in this version: use classify")
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
-    AcceleratorState._reset_state()  # the precision may differ from that of an earlier run in this process
-    accelerator = Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
-        log_with=list(config.trackers) or None,
-        project_dir=str(out),
-    )
     folder = RunFolder(out)
+    folder.check(config)
+    accelerator = _accelerator(config, folder.path)
     main = accelerator.is_main_process
-    if main:
-        folder.claim(config)
-    accelerator.wait_for_everyone()
+    progress = progress if progress and main else Progress()
     if folder.finished:
         progress.note(f"{folder.path} is finished already with this configuration: nothing to do")
         return folder.metrics
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
-    with locked(folder.path) if main else contextlib.nullcontext():
-        task = _load(config, accelerator, method)
-        try:
-            loop = _Loop(config, folder, accelerator, task, method, progress)
+    task = _load(config, accelerator, method)
+    try:
+        loop = _Loop(config, folder, accelerator, task, method, progress)
+        accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
+        with folder.claimed(config) if main else contextlib.nullcontext():
             metrics = loop.conclude(loop.run())
-        finally:
-            progress.stop()
-            task.close()
+    finally:
+        progress.stop()
+        task.close()
     if config.trackers:
         accelerator.end_training()
     accelerator.wait_for_everyone()
     return metrics
 
 
+def _accelerator(config: RunConfig, folder: Path) -> Accelerator:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    for name in config.trackers:
+        if importlib.util.find_spec(name) is None:
+            raise LongtailError(f"--trackers {name}: the package is missing: pip install {name}")
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had another device or precision
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        log_with=list(config.trackers) or None,
+        project_dir=str(folder),
+    )
+
+
 def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageTask:
-    with accelerator.main_process_first():
+    with accelerator.main_process_first() if config.download else contextlib.nullcontext():
         data = load_data(
             config.data,
             imbalance=config.imbalance,
@@ -103,6 +111,8 @@ def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageT
             select_fraction=config.select_fraction,
             download=config.download and accelerator.is_main_process,
         )
+    if data.num_classes < 2:
+        raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
     if method.needs_held_out and data.val is None:
         raise LongtailError(
             f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
@@ -150,17 +160,17 @@ class _Loop:
         self.stage, self.first, self.end = Stage(name=""), 0, 0
         self.optimizer: torch.optim.Optimizer | None = None
         self.forward: nn.Module = self.model
-        if self.main:
-            folder.describe(task.description())
-        for note in (*task.data.notes, *getattr(self.model, "notes", ())):
-            progress.note(note)
-        if config.trackers:
-            accelerator.init_trackers("longtail", config={k: str(v) for k, v in config.to_dict().items()})
 
     # -- the whole run -------------------------------------------------------------------------------------------------
     def run(self) -> dict[str, Any]:
         """Every stage and epoch that is not done yet; returns the record of the best epoch."""
-        self.accelerator.wait_for_everyone()
+        if self.main:
+            self.folder.describe(self.task.description())
+        for note in (*self.task.data.notes, *getattr(self.model, "notes", ())):
+            self.progress.note(note)
+        if self.config.trackers:
+            settings = {k: str(v) for k, v in self.config.to_dict().items()}
+            self.accelerator.init_trackers("longtail", config=settings)
         state = self.folder.load_checkpoint(rewrite=self.main)
         self.accelerator.wait_for_everyone()
         done = state["epoch"] if state else 0
@@ -189,8 +199,9 @@ class _Loop:
             stage.setup(self.model)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(stage.trainable is None or stage.trainable(name))
-        if self.optimizer is None or stage.restart or stage.trainable is not None:
-            parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
+        before = self.optimizer.param_groups[0]["params"] if self.optimizer else []
+        if stage.restart or len(before) != len(parameters) or any(map(operator.is_not, before, parameters)):
             assert self.config.lr and self.config.weight_decay is not None
             self.optimizer = torch.optim.SGD(
                 parameters, self.config.lr, momentum=self.config.momentum, weight_decay=self.config.weight_decay
@@ -219,6 +230,8 @@ class _Loop:
         is_best = score > best["score"]
         best = {"epoch": epoch + 1, "score": score} if is_best else best
         row["seconds"] = round(time.perf_counter() - start, 3)
+        largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
+        self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
         if self.main:
             self.folder.record(row, self._difficulty_rows(epoch, performance))
             self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
@@ -251,16 +264,25 @@ class _Loop:
             self.optimizer.step()
             total += loss.detach() * len(mine[i])
             waiting += waited
-            if loss.device.type == "cpu" or i % 50 == 49 or i == len(batches) - 1:  # reading the value waits for a GPU
-                if not bool(total.isfinite()):
-                    raise LongtailError(
-                        f"the loss is not finite in epoch {epoch + 1}, step {i + 1} of {len(batches)}: lower --lr, add "
-                        "--clip-grad-norm 1 or --warmup-epochs, and look for broken input; the last checkpoint is kept"
-                    )
+            if i % 50 == 49:
+                self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
             self.progress.step(i + 1, len(batches))
-        total = self.accelerator.reduce(total, "sum") if world > 1 else total
-        mean = float(total) / sum(map(len, batches))
+        total = self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}")
+        mean = total / sum(map(len, batches))
         return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
+
+    def _check_finite(self, values: Tensor, complaint: str) -> float:
+        """The sum over all processes; all of them stop if it is not finite. Reading it waits for the GPU."""
+        total = values.double().sum()
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(total)
+        result = float(total)
+        if not math.isfinite(result):
+            raise LongtailError(
+                f"{complaint}: lower --lr, add --clip-grad-norm 1 or --warmup-epochs, and look for broken input; "
+                "the last checkpoint is kept"
+            )
+        return result
 
     def _rate(self, progress: float) -> float:
         if self.stage.restart:
@@ -303,7 +325,10 @@ class _Loop:
             }
 
     def conclude(self, best: dict[str, Any]) -> dict[str, Any]:
-        """Judge the best and the last weights on val and test, and complete the folder. The test split is read here only."""
+        """Judge the best and the last weights on val and test, and complete the folder.
+
+        The test split is read here only.
+        """
         last = self._weights()
         splits = [s for s in ("val", "test") if getattr(self.task.data, s) is not None]
         results: dict[str, dict[str, Evaluation]] = {"last": {s: self._evaluate(s) for s in splits}}
@@ -326,27 +351,28 @@ class _Loop:
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
 
+    def _modules(self) -> dict[str, nn.Module]:
+        """Whatever has a state besides the optimiser."""
+        parts = {"criterion": self.criterion, "difficulty": self.difficulty, "first_difficulty": self.parts.difficulty}
+        return {"model": self.model} | {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+
     def state_dict(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
         """Everything that the next epoch depends on, as tensors and plain values."""
         assert self.optimizer is not None
-        return {
-            "epoch": epoch,
-            "best": best,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "criterion": self.criterion.state_dict() if isinstance(self.criterion, nn.Module) else {},
-            "difficulty": self.difficulty.state_dict() if self.difficulty is not None else {},
-        }
+        states = {name: module.state_dict() for name, module in self._modules().items()}
+        return {"epoch": epoch, "best": best, "optimizer": self.optimizer.state_dict()} | states
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`, in the stage that it was saved in."""
         assert self.optimizer is not None
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if isinstance(self.criterion, nn.Module):
-            self.criterion.load_state_dict(state["criterion"])
-        if self.difficulty is not None:
-            self.difficulty.load_state_dict(state["difficulty"])
+        try:
+            for name, module in self._modules().items():
+                module.load_state_dict(state[name])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise LongtailError(
+                f"the checkpoint in {self.folder.path} does not fit this version ({error}): choose another --out"
+            ) from None
 
 
 def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
