@@ -30,8 +30,11 @@ Batch = tuple[Tensor, Tensor]
 class Loader(Protocol):
     """Turns batches of indices into batches of images and targets on the device."""
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
-        """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]``, int64 targets ``[B]``."""
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]``, int64 targets ``[B]``.
+
+        Process ``rank`` of ``world`` gets every world-th image of each batch, augmented as one process would.
+        """
         ...
 
     def close(self) -> None:
@@ -67,7 +70,7 @@ def make_loader(
             random resized crop, flip, colour jitter. Otherwise the whole image, or its centre.
         device: Where the batches are wanted. Images in memory live there as uint8.
         workers: Processes that decode files; 0: none, and files that fit into memory are decoded only once.
-        seed: Seed of the augmentation. Under several processes give each its own.
+        seed: Seed of the augmentation.
         channels_last: Memory format of the images.
         channels: 3 repeats grey images for a model made for colour; None: as the data set has.
 
@@ -141,26 +144,27 @@ class _MemoryLoader:
         self.device, self.seed = device, seed
         self.normalise = _Normalise(data, device, channels, channels_last)
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for number, batch in enumerate(batches):
-            index = batch.to(self.device)
+            index = batch[rank::world].to(self.device)
             images = self.images[index]
             if self.padding or self.flip:
-                images = self._augment(images, draw_key(self.seed, epoch, number))
+                generator = torch.Generator().manual_seed(draw_key(self.seed, epoch, number))
+                shift = torch.randint(2 * self.padding + 1, (2, len(batch)), generator=generator)
+                mirror = torch.randint(2, (len(batch),), generator=generator).bool()
+                images = self._augment(images, shift[:, rank::world], mirror[rank::world])
             yield self.normalise(images), self.labels[index]
 
-    def _augment(self, images: Tensor, key: int) -> Tensor:
-        generator = torch.Generator().manual_seed(key)
-        count, pad = len(images), self.padding
-        rows, columns = torch.randint(2 * pad + 1, (2, count), generator=generator).to(self.device)
+    def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
+        pad = self.padding
         if pad:
+            rows, columns = shift.to(self.device)
             size = images.shape[-1]
             # All shifted windows of all padded images as a view, and one gather that picks a window for each image.
             windows = F.pad(images, [pad] * 4).unfold(2, size, 1).unfold(3, size, 1)
-            images = windows[torch.arange(count, device=self.device), :, rows, columns]
+            images = windows[torch.arange(len(images), device=self.device), :, rows, columns]
         if self.flip:
-            mirror = torch.randint(2, (count, 1, 1, 1), generator=generator).bool().to(self.device)
-            images = torch.where(mirror, images.flip(-1), images)
+            images = torch.where(mirror.to(self.device).view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
     def close(self) -> None:
@@ -231,13 +235,14 @@ class _Plan:
     """The batch sampler: the items of one epoch, made when they are asked for."""
 
     def __init__(self, paths: Sequence[str], seed: int) -> None:
-        self.paths, self.seed, self.epoch = paths, seed, 0
+        self.paths, self.seed, self.epoch, self.share = paths, seed, 0, slice(None)
         self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        epoch = self.epoch  # another epoch may be asked for before this one is read to its end
+        epoch, share = self.epoch, self.share  # another epoch may be asked for before this one is read to its end
         for number, batch in enumerate(self.batches):
-            yield [(self.paths[i], draw_key(self.seed, epoch, number, k)) for k, i in enumerate(batch)]
+            places = range(len(batch))[share]
+            yield [(self.paths[batch[k]], draw_key(self.seed, epoch, number, k)) for k in places]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -276,13 +281,14 @@ class _FileLoader:
             generator=torch.Generator(),
         )
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0) -> Iterator[Batch]:
+    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         if self.loader is None:
             raise LongtailError("this loader is closed: make a new one")
         indices = [batch.cpu() for batch in batches]
         self.plan.batches, self.plan.epoch = [index.tolist() for index in indices], epoch
+        self.plan.share = slice(rank, None, world)
         try:
-            for index, images in zip(indices, self.loader, strict=True):
+            for index, images in zip((index[rank::world] for index in indices), self.loader, strict=True):
                 if isinstance(images, str):
                     raise LongtailError(images)
                 images = images.to(self.device, non_blocking=True)

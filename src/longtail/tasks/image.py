@@ -75,7 +75,7 @@ class ImageTask:
             "image_size": image_size,
             "device": device,
             "workers": workers,
-            "seed": seed * world + rank,
+            "seed": seed,
             "channels": self.channels,
         }
         self._loaders: dict[tuple[str, bool], Loader] = {}
@@ -113,8 +113,8 @@ class ImageTask:
         return model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images ``[B, C, S, S]`` and targets ``[B]`` for each tensor of training indices."""
-        return self._loader("train", augment=True)(batches, epoch=epoch)
+        """This process's share of each global batch of training indices: augmented images ``[B, C, S, S]``, targets."""
+        return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
 
     def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""

@@ -245,24 +245,23 @@ class _Loop:
         assert config.batch_size and self.optimizer is not None
         order = epoch_order(self.sampler, len(self.task.data.train), seed=config.seed, epoch=epoch)
         batches = cut_batches(order, config.batch_size, world=world)
-        mine = [b[self.accelerator.process_index :: world] for b in batches]
         self._train_mode()
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
         rate = self._rate(epoch)
-        loader = _timed(self.task.train_batches(mine, epoch=epoch))
+        loader = _timed(self.task.train_batches(batches, epoch=epoch))
         for i, (batch, waited) in enumerate(loader):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
-            # DDP averages over processes: the factor makes it the mean over the global batch.
-            share = len(mine[i]) * world / len(batches[i])
             with self.accelerator.autocast():
                 loss = self.task.loss(self.forward, self.criterion, batch)["loss"]
             self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss * share if share != 1 else loss)
+            size, whole = len(batch[1]), len(batches[i])
+            # DDP averages over processes: the factor makes it the mean over the global batch.
+            self.accelerator.backward(loss if size * world == whole else loss * (size * world / whole))
             if config.clip_grad_norm > 0:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_grad_norm)
             self.optimizer.step()
-            total += loss.detach() * len(mine[i])
+            total += loss.detach() * size
             waiting += waited
             if i % 50 == 49:
                 self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
