@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -89,14 +90,28 @@ def _error(metrics: dict[str, Any] | None) -> float | str:
 def _replace(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """Put rows in the place of those with the same table, column and row; the recipes' order."""
     keys = {tuple(row[k] for k in _KEY) for row in rows}
-    kept = [row for row in _read(path, columns) if tuple(row[k] for k in _KEY) not in keys]
     order = {key: i for i, key in enumerate(_order())}
 
     def place(row: dict[str, Any]) -> tuple[int, str, int]:
         cell = (row["table"].partition("-")[0], row["column"], row["row"])
         return order.get(cell, len(order)), row["table"], int(row.get("seed", 0))
 
-    write_csv(path, columns, sorted([*kept, *rows], key=place))
+    with _one_at_a_time(path.parent):
+        kept = [row for row in _read(path, columns) if tuple(row[k] for k in _KEY) not in keys]
+        write_csv(path, columns, sorted([*kept, *rows], key=place))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for other processes that write results into the folder: several may fill the columns of a table."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there one call at a time
+        yield
+        return
+    with open(folder / ".results.lock", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
