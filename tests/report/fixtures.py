@@ -120,7 +120,10 @@ def write_run(
         "imbalance_kind": "exp", "data_seed": 0, "model": "resnet32", "epochs": epochs, "batch_size": 128, "lr": 0.1,
         "momentum": 0.9, "weight_decay": 1e-4, "schedule": "multistep", "milestones": [16], "seed": seed,
     } | config  # fmt: skip
-    _json(path / "config.json", {"longtail": "0.1.0", "versions": {"torch": "2.15.0"}, "config": settings})
+    _json(
+        path / "config.json",
+        {"longtail": "0.1.0", "versions": {"torch": "2.15.0"}, "hardware": "a CPU", "config": settings},
+    )
     _json(
         path / "data.json",
         {

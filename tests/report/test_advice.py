@@ -89,7 +89,7 @@ def tau_at_ceiling(folder):
     history(folder, "cdb-w", "tau", lambda i: 4.99 if i > 2 else 1.0 + i)
 
 
-def tau_too_weak(folder):
+def tau_weak(folder):
     runs(folder)
     history(folder, "cdb-w", "tau", lambda i: 3.0 / (i + 1))
 
@@ -97,6 +97,16 @@ def tau_too_weak(folder):
 def tau_fixed(folder):
     runs(folder)
     history(folder, "cdb-w", "tau", lambda _: 1.5)
+
+
+def tau_stuck(folder):
+    runs(folder)
+    history(folder, "cdb-w", "tau", lambda _: 5.0)
+
+
+def tau_fixed_at_five(folder):
+    runs(folder, kwargs=["tau=5"])
+    history(folder, "cdb-w", "tau", lambda _: 5.0)
 
 
 def weights_swing(folder):
@@ -157,8 +167,9 @@ CASES = [
     (advice.head_dropped, head_lost, "ce 90", long_tailed),
     (advice.frequency_or_difficulty, difficulty_is_free, "over 10 classes", frequency_is_all),
     (advice.dead_classes, a_dead_class, "class-009 (5 images)", long_tailed),
-    (advice.tau_at_its_ends, tau_at_ceiling, "4.99 in 85 % of the epochs", tau_fixed),
-    (advice.tau_at_its_ends, tau_too_weak, "last epoch: 0.15", tau_fixed),
+    (advice.tau_at_its_ceiling, tau_at_ceiling, "cdb-w within 2 % of 4.99 in 85 % of the epochs", tau_fixed),
+    (advice.tau_at_its_ceiling, tau_stuck, "5.00 in 100 % of the epochs", tau_fixed_at_five),
+    (advice.tau_too_weak, tau_weak, "last epoch: 0.15 (cdb-w)", tau_fixed),
     (advice.weights_jump, weights_swing, "2.00", weights_steady),
     (advice.unmeasured_classes, no_held_out_images, "9 of 10 classes: class-001", long_tailed),
     (advice.coarse_difficulty, tiny_held_out, "2 images, so one image is 50 points", long_tailed),

@@ -153,6 +153,24 @@ def test_a_long_tailed_test_split_is_judged_by_macro_recall(tmp_path):
     assert "ce has the best: 10.00 %" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("val", "column", "expected"),
+    [
+        ([20, 20, 20], "val_balanced_accuracy", "val_accuracy"),
+        ([60, 20, 5], "val_balanced_accuracy", "val_balanced_accuracy"),
+        ([60, 20, 5], "something_else", "val_accuracy"),
+    ],
+)
+def test_a_long_tailed_held_out_split_is_followed_by_its_balanced_accuracy(tmp_path, val, column, expected):
+    write_run(tmp_path / "ce" / "seed-0", val_per_class=val, **SMALL)
+    path = tmp_path / "ce" / "seed-0" / "history.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},{column}", *(f"{row},0.25" for row in rows)]) + "\n")
+    c = comparisons(tmp_path)[0]
+    assert c.validation == expected
+    assert (c.best.series(c.validation)[1] == 0.25).all() == (expected == column)
+
+
 def test_detection_has_its_own_measures(tmp_path):
     for i, method in enumerate(("ce", "cdb-w")):
         write_run(tmp_path / method / "seed-0", method=method, data="lvis:boxes", **SMALL)

@@ -230,6 +230,7 @@ def test_unfinished_runs_and_notes_are_named(page, report):
     assert report.problems[0] == ("cb/seed-0", "not finished: 9 of 20 epochs are done")
     assert "cb/seed-0: not finished: 9 of 20 epochs are done" in page.text
     assert "class 9 is tiny" in page.text
+    assert "Hardware: a CPU." in page.text
 
 
 def test_all_parts_are_there_and_linked(page):

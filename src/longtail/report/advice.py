@@ -23,6 +23,10 @@ class Advice:
     evidence: str
 
 
+# ClassDifficulty's own default, for runs whose configuration does not name it.
+_MAX_TAU = 5.0
+
+
 def advise(c: Comparison) -> list[Advice]:
     """The advice of every rule that the numbers trigger, in the order of `RULES`."""
     return [advice for rule in RULES if (advice := rule(c)) is not None]
@@ -149,52 +153,79 @@ def head_dropped(c: Comparison) -> Advice | None:
     )
 
 
-def tau_at_its_ends(c: Comparison) -> Advice | None:
-    """A dynamic tau that sits at its ceiling, or is too weak to matter."""
+def _dynamic_tau(group: Group) -> Floats | None:
+    """All values of a tau that follows the bias, over epochs and runs; None for a fixed one."""
+    _, values = group.series("tau")
+    tau = values[np.isfinite(values)]
+    if len(tau) < 5:
+        return None
+    given = dict(item.split("=", 1) for item in group.runs[0].kwargs if "=" in item)
+    if _number(given.get("tau", "")) is not None:
+        return None
+    largest = _number(given.get("max_tau", "")) or _MAX_TAU
+    return tau if np.ptp(tau) > 1e-6 or abs(tau[0] - largest) < 1e-3 * largest else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def tau_at_its_ceiling(c: Comparison) -> Advice | None:
+    """A dynamic tau that no longer moves."""
+    found = []
     for group in c.groups:
-        _, tau = group.series("tau")
-        tau = np.concatenate([row[np.isfinite(row)] for row in tau])
-        if len(tau) < 5 or np.ptp(tau) < 1e-6:  # none, or a fixed one
-            continue
-        ceiling = float(tau.max())
-        share = float(np.mean(tau >= 0.98 * ceiling))
-        if share >= 0.5 and ceiling >= 1:
-            return Advice(
-                f"The exponent of {group.label} sits at its ceiling",
-                "The rule no longer tells small from large bias, often because some class has accuracy 0. Lower "
-                "max_tau, add momentum, or give a fixed tau (1 to 2).",
-                f"tau within 2 % of its largest value {ceiling:.2f} in {100 * share:.0f} % of the epochs.",
+        tau = _dynamic_tau(group)
+        if tau is not None and tau.max() >= 1 and (share := float(np.mean(tau >= 0.98 * tau.max()))) >= 0.5:
+            found.append(
+                (group.label, f"{group.label} within 2 % of {tau.max():.2f} in {100 * share:.0f} % of the epochs")
             )
-        final = _final(group, "tau")
-        if final is not None and final < 0.5:
-            return Advice(
-                f"The exponent of {group.label} ends too weak to matter",
-                "Near balance the dynamic rule lets the weights fade to 1. If the hard classes still lag, try a fixed "
-                "tau of 1 to 2.",
-                f"tau in the last epoch: {final:.2f}.",
-            )
-    return None
+    if not found:
+        return None
+    return Advice(
+        f"The exponent of {_some([label for label, _ in found])} sits at its ceiling",
+        "The rule no longer tells small from large bias, often because some class has accuracy 0. Lower max_tau, add "
+        "momentum, or give a fixed tau (1 to 2).",
+        f"tau: {_some([evidence for _, evidence in found])}.",
+    )
+
+
+def tau_too_weak(c: Comparison) -> Advice | None:
+    """A dynamic tau that ends near 0."""
+    finals = [(group.label, _final(group, "tau")) for group in c.groups if _dynamic_tau(group) is not None]
+    weak = [(label, final) for label, final in finals if final is not None and final < 0.5]
+    if not weak:
+        return None
+    return Advice(
+        f"The exponent of {_some([label for label, _ in weak])} ends too weak to matter",
+        "Near balance the dynamic rule lets the weights fade to 1. If the hard classes still lag, try a fixed tau of "
+        "1 to 2.",
+        f"tau in the last epoch: {_some([f'{final:.2f} ({label})' for label, final in weak])}.",
+    )
 
 
 def weights_jump(c: Comparison) -> Advice | None:
     """Weights swing from epoch to epoch."""
+    found = []
     for group in c.groups:
         measured = group.runs[0].difficulty
         if measured is None or not measured.weighted or len(measured.epochs) < 4:
             continue
-        half = measured.weight[len(measured.epochs) // 2 :]
-        steps = np.abs(np.diff(half, axis=0))
-        if not np.isfinite(steps).any():
-            continue
-        swing = float(np.nanmean(steps))
+        steps = np.abs(np.diff(measured.weight[len(measured.epochs) // 2 :], axis=0))
+        swing = float(np.nanmean(steps)) if np.isfinite(steps).any() else 0.0
         if swing > 0.3:
-            return Advice(
-                f"The weights of {group.label} swing",
-                "Each epoch trains other classes than the one before. Raise momentum (0.5 to 0.9) or min_difficulty, "
-                "or enlarge the held-out split.",
-                f"Mean change of a class weight from epoch to epoch in the second half: {swing:.2f} (1 is neutral).",
-            )
-    return None
+            found.append((group.label, swing))
+    if not found:
+        return None
+    return Advice(
+        f"The weights of {_some([label for label, _ in found])} swing",
+        "Each epoch trains other classes than the one before. Raise momentum (0.5 to 0.9) or min_difficulty, lower "
+        "tau, or enlarge the held-out split.",
+        "Mean change of a class weight from epoch to epoch in the second half (1 is neutral): "
+        f"{_some([f'{swing:.2f} ({label})' for label, swing in found])}.",
+    )
 
 
 def unmeasured_classes(c: Comparison) -> Advice | None:
@@ -239,16 +270,16 @@ def held_out_gap(c: Comparison) -> Advice | None:
     )
 
 
-def _validation_curve(group: Group) -> Floats | None:
-    """Mean held-out accuracy by epoch, without the epochs that lack it."""
-    _, values = group.series("val_accuracy")
+def _validation_curve(c: Comparison) -> Floats | None:
+    """Mean held-out accuracy of the best method by epoch, without the epochs that lack it."""
+    _, values = c.best.series(c.validation)
     known = np.isfinite(values).all(0)
     return values[:, known].mean(0) if known.sum() >= 8 else None
 
 
 def overfitting(c: Comparison) -> Advice | None:
     """Training loss near zero while held-out accuracy stands still or falls."""
-    curve = _validation_curve(c.best)
+    curve = _validation_curve(c)
     _, loss = c.best.series("train_loss")
     loss = np.array([row[np.isfinite(row)][[0, -1]] for row in loss if np.isfinite(row).any()])
     if curve is None or not len(loss):
@@ -269,7 +300,7 @@ def overfitting(c: Comparison) -> Advice | None:
 
 def train_longer(c: Comparison) -> Advice | None:
     """Held-out accuracy still rises at the end."""
-    curve = _validation_curve(c.best)
+    curve = _validation_curve(c)
     if curve is None:
         return None
     part = max(2, len(curve) // 5)
@@ -307,7 +338,8 @@ RULES: tuple[Callable[[Comparison], Advice | None], ...] = (
     head_dropped,
     frequency_or_difficulty,
     dead_classes,
-    tau_at_its_ends,
+    tau_at_its_ceiling,
+    tau_too_weak,
     weights_jump,
     unmeasured_classes,
     coarse_difficulty,

@@ -176,7 +176,7 @@ def _learning(c: Comparison, looks: Looks) -> Block | None:
         return None
     ends = []
     for group in c.groups:
-        _, values = group.series("val_accuracy")
+        _, values = group.series(c.validation)
         last = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
         if last:
             ends.append(f"{group.label} ends at {percent(float(np.mean(last)))} % held-out accuracy")
@@ -278,6 +278,8 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     text = [f"Data: {c.data.name}, {c.data.num_classes} classes."]
     if c.data.imbalance is not None:
         text.append(f"Imbalance of the training split (largest over smallest class): {c.data.imbalance:.4g}.")
+    if hardware := dict.fromkeys(run.hardware for run in runs if run.hardware):
+        text.append(f"Hardware: {'; '.join(hardware)}.")
     if c.data.model:
         size = f", images of {c.data.image_size} pixels" if c.data.image_size else ""
         text.append(f"Model: {c.data.model}{size}.")

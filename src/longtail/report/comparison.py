@@ -19,8 +19,8 @@ from longtail.report.statistics import Paired, Spread, paired, spread
 
 __all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "with_std"]
 
-# Above this ratio of class sizes in the test split, plain accuracy mostly tells about the large classes.
-_BALANCED_TEST = 1.5
+# Above this ratio of class sizes in a split, plain accuracy mostly tells about the large classes.
+_BALANCED = 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,6 +96,13 @@ class Comparison:
         rank = {self.key.key: 0, self.measures.headline: 1} | {key: 2 for key, _ in self.measures.groups}
         return tuple(sorted(present, key=lambda m: rank.get(m.key, 4 if m.key == "top5" else 3)))
 
+    @functools.cached_property
+    def validation(self) -> str:
+        """Column of ``history.csv`` with held-out accuracy: the balanced one if the held-out split is long-tailed."""
+        balanced = "val_balanced_accuracy"
+        known = all(balanced in run.history for group in self.groups for run in group.runs if run.history)
+        return balanced if known and not _balanced(self.data, "val") else "val_accuracy"
+
     @property
     def brief(self) -> tuple[Measure, ...]:
         """The first of these, as many as fit a terminal: headline and class groups."""
@@ -151,7 +158,7 @@ def _comparison(title: str, runs: Sequence[Run], baseline: str | None) -> Compar
     present = [m for m in measures.measures if any(m.value(run.test) is not None for run in runs)]
     if not present:
         raise LongtailError(f"{runs[0].path / 'metrics.json'} holds no number: evaluate the run again")
-    wanted = measures.headline if _balanced(runs[0].data) else measures.unbalanced_headline
+    wanted = measures.headline if _balanced(runs[0].data, "test") else measures.unbalanced_headline
     key = next((m for m in present if m.key == wanted), present[0])
     groups = _groups(runs)
 
@@ -163,9 +170,9 @@ def _comparison(title: str, runs: Sequence[Run], baseline: str | None) -> Compar
     return Comparison(title, tuple(groups), _baseline(groups, baseline), measures, key)
 
 
-def _balanced(data: Data) -> bool:
-    present = [n for n in data.counts.get("test", ()) if n > 0]
-    return not present or max(present) <= _BALANCED_TEST * min(present)
+def _balanced(data: Data, split: str) -> bool:
+    present = [n for n in data.counts.get(split, ()) if n > 0]
+    return not present or max(present) <= _BALANCED * min(present)
 
 
 def _baseline(groups: Sequence[Group], wanted: str | None) -> Group | None:

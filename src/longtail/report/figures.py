@@ -59,9 +59,14 @@ class _Ranks:
             axis.set_major_locator(MaxNLocator(integer=True))
             return
         axis.set_ticks(np.arange(1, len(self) + 1), self.names)
-        if not vertical and (len(self) > 12 or max(map(len, self.names)) * len(self) > 90):
-            for tick in ax.get_xticklabels():
-                tick.set(rotation=45, ha="right", rotation_mode="anchor")
+        if not vertical:
+            _turn_if_crowded(ax, self.names)
+
+
+def _turn_if_crowded(ax: Axes, names: Sequence[str]) -> None:
+    if max(map(len, names)) * len(names) > 90:
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=45, ha="right", rotation_mode="anchor")
 
 
 def class_accuracy(c: Comparison, looks: Looks) -> bytes:
@@ -167,9 +172,10 @@ def shot_bars(c: Comparison, looks: Looks) -> bytes:
 
 def learning_curves(c: Comparison, looks: Looks) -> bytes | None:
     """Training loss, held-out accuracy and learning rate over epochs, mean over seeds with a band."""
+    kind = "Balanced accuracy" if "balanced" in c.validation else "Accuracy"
     panels = (
         ("train_loss", 1, "Training loss", "Loss"),
-        ("val_accuracy", 100, "Accuracy on the held-out (difficulty) split", "Accuracy (%)"),
+        (c.validation, 100, f"{kind} on the held-out (difficulty) split", f"{kind} (%)"),
         ("lr", 1, "Learning rate", "Rate"),
     )
     return _over_epochs(c, looks, panels)
@@ -309,7 +315,8 @@ def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Seque
                 ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=9)
             if right:
                 ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2))
-    ax.set_xticks(np.arange(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_xticks(np.arange(len(columns)), columns)
+    _turn_if_crowded(ax, columns)
     ax.set_yticks(np.arange(len(true)), names_of(names, true, 28))
     ax.grid(visible=False)
     what = "All tested classes" if len(names) <= LINED_CLASSES else f"The {len(true)} hardest classes"

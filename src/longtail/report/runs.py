@@ -98,6 +98,7 @@ class Run:
         relative: The same below the reported folder, with ``/``.
         config: The ``RunConfig`` fields as plain values.
         versions: Library versions by name.
+        hardware: One line; empty: unknown.
         data: What was trained on.
         metrics: ``{"test": {...}, "val": {...}}``; numbers are finite or None.
         history: Columns of ``history.csv`` as arrays ``[epochs]``, NaN where empty; ``stage`` holds strings.
@@ -108,6 +109,7 @@ class Run:
     relative: str
     config: Mapping[str, Any]
     versions: Mapping[str, str]
+    hardware: str
     data: Data
     metrics: Mapping[str, Mapping[str, Any]]
     history: Mapping[str, Any]
@@ -250,6 +252,7 @@ def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
         relative=relative,
         config=config,
         versions={str(k): _clean(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
+        hardware=_clean(config_file.get("hardware") or ""),
         data=_read_data(path, config, clean["test"], problems),
         metrics=clean,
         history=history,
