@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles, which are refused
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
     except OSError as error:
         raise LongtailError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # damaged in one of many ways

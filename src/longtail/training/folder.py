@@ -141,7 +141,10 @@ class RunFolder:
         Args:
             rewrite: Take the rows of later epochs out of the CSV files (one process only).
         """
-        state = load_state(self.path / "checkpoint" / "last.pt") if self.begun else None
+        path = self.path / "checkpoint" / "last.pt"
+        state = load_state(path) if self.begun else None
+        if state is not None and not {"epoch", "best", "optimizer", "model"} <= set(state):
+            raise LongtailError(f"{path} is no checkpoint of a run: remove it to start again from epoch 1")
         if not rewrite:
             return state
         done = state["epoch"] if state else 0
