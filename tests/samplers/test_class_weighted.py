@@ -162,7 +162,7 @@ def test_memory_is_four_bytes_a_sample_and_one_chunk() -> None:
     with Allocations(labels) as building:
         sampler = ClassWeightedSampler(labels, torch.ones(7))
     assert sampler.index.order.dtype == torch.int32
-    largest = [n for n in building.sizes if n > 8 * 2**18]  # the labels are read in chunks of 2^18
+    largest = [n for n in building.sizes if n > 8 * 2**16]  # the labels are read in chunks of 2^16
     assert set(largest) == {4 * size}
     with Allocations(sampler.index.order) as drawing:
         assert sum(1 for _ in sampler) == size

@@ -15,7 +15,7 @@ from longtail.errors import LongtailError
 
 __all__ = ["ClassIndex", "EpochSampler", "as_tensor", "whole_number"]
 
-_CHUNK = 2**18  # labels that are grouped at a time
+_CHUNK = 2**16  # labels that are grouped at a time
 _MAX_CLASSES = 2**24  # above it the "labels" are surely something else: fail before the memory is asked for
 
 
