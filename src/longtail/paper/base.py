@@ -68,28 +68,23 @@ class Row:
     @cached_property
     def resolved(self) -> tuple[str, ...]:
         """Every hyperparameter as ``key=value``, so that a run folder tells when a default has changed."""
-        method = self._build(self.kwargs)
-        return tuple(f"{f.name}={_text(getattr(method, f.name))}" for f in dataclasses.fields(method))
-
-    @cached_property
-    def label(self) -> str:
-        """Name of the runs' folder: rows that are the same method with the same hyperparameters share it."""
-        method, kept = self._build(self.kwargs), self.kwargs
-        for item in self.kwargs:
-            fewer = tuple(k for k in kept if k != item)
-            if self._build(fewer) == method:
-                kept = fewer
-        return "-".join((self.method, *kept))
-
-    def _build(self, kwargs: tuple[str, ...]) -> Any:
         from longtail.methods import get_method
         from longtail.training.kwargs import parse_kwargs
 
-        return get_method(self.method, **parse_kwargs(kwargs))
+        return _items(get_method(self.method, **parse_kwargs(self.kwargs)))
+
+    @cached_property
+    def label(self) -> str:
+        """The method and what differs from its defaults: names the runs' folder, which equal rows share."""
+        from longtail.methods import get_method
+
+        defaults = _items(get_method(self.method))
+        return "-".join((self.method, *(item for item in self.resolved if item not in defaults)))
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+def _items(method: Any) -> tuple[str, ...]:
+    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return tuple(f"{name}={value if isinstance(value, str) else repr(value)}" for name, value in values.items())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -79,10 +79,12 @@ def reproduce(
         raise LongtailError(f"{figures[0].name} has no columns and rows to choose from: leave out --columns and --rows")
     places = _places(tables, data)
     fields = {"device": device, "precision": precision, "download": download}
-    plans = []
-    for table in tables:  # all mistakes come out before the first run
-        plans.append(_Plan(table=table, out=out, scale=scale, fields=fields, places=places))
-        yield from plans[-1].choose(columns, rows, seeds)
+    plans: list[_Plan] = []
+    for table in tables:
+        plan = _Plan(table=table, out=out, scale=scale, fields=fields, places=places)
+        plans.append(plan.choose(columns, rows, seeds))
+    for plan in plans:  # all mistakes come out before the first run
+        yield from plan.check()
     for figure in figures:
         out.mkdir(parents=True, exist_ok=True)
         for path in figure.draw(out):
@@ -136,42 +138,55 @@ class _Plan:
     scale: str
     fields: Mapping[str, Any]
     places: Mapping[str, str]
+    columns: list[Column] = dataclasses.field(default_factory=list)
+    """Those that the user named."""
+    missing: list[Row] = dataclasses.field(default_factory=list)
     cells: list[Cell] = dataclasses.field(default_factory=list)
     seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     """Number of seeds by column."""
 
-    def choose(self, columns: Sequence[str], rows: Sequence[str], seeds: int | None) -> Iterator[str]:
-        table = self.table
+    def choose(self, columns: Sequence[str], rows: Sequence[str], seeds: int | None) -> _Plan:
+        """The cells that are asked for by name, or all."""
         if seeds is not None and seeds < 1:
             raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
-        some_columns: list[Column] = _chosen("column", columns, {c.name: c for c in table.columns}, table.name)
+        table = self.table
+        self.columns = _chosen("column", columns, {c.name: c for c in table.columns}, table.name)
         some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
-        missing = [r for r in some_rows or table.rows if not r.available]
-        if missing and some_rows:
-            raise LongtailError(f"the row {missing[0].name} is not available: this version has no {missing[0].method}")
-        if missing:
-            yield f"{table.name}: not available in this version are the rows {', '.join(r.name for r in missing)}"
-        some_rows = some_rows or [r for r in table.rows if r.available and not r.on_request]
-        for column in some_columns or table.columns:
+        self.missing = [] if some_rows else [row for row in table.rows if not row.available]
+        for row in some_rows:
+            if not row.available:
+                raise LongtailError(f"the row {row.name} is not available: this version has no {row.method}")
+        some_rows = some_rows or [row for row in table.rows if row.available and not row.on_request]
+        for column in self.columns or table.columns:
             column.fields(self.scale)
             self.seeds[column.name] = seeds or (1 if self.scale == "smoke" else column.seeds)
-            cells = [table.cell(column, row) for row in some_rows]
-            try:
-                self._check_data(column, cells)
-            except LongtailError as error:
-                if some_columns:
-                    raise
-                yield f"{table.name}: column {column.name} is left out: {error}"
-                continue
-            self.cells += cells
-        if not self.cells:
-            raise LongtailError(f"no data for any column of {table.name}: give --data NAME:PATH")
+            self.cells += [table.cell(column, row) for row in some_rows]
+        return self
 
-    def _check_data(self, column: Column, cells: Sequence[Cell]) -> None:
+    def check(self) -> Iterator[str]:
+        """Leave out the columns that have no data; one that was named must have them."""
+        if self.missing:
+            names = ", ".join(row.name for row in self.missing)
+            yield f"{self.table.name}: not available in this version are the rows {names}"
+        for column in list(self.seeds):
+            try:
+                self._check_data([cell for cell in self.cells if cell.column.name == column])
+            except LongtailError as error:
+                if self.columns:
+                    raise
+                yield f"{self.table.name}: column {column} is left out: {error}"
+                self.cells = [cell for cell in self.cells if cell.column.name != column]
+        if not self.cells:
+            raise LongtailError(f"no data for any column of {self.table.name}: give --data NAME:PATH")
+
+    def _check_data(self, cells: Sequence[Cell]) -> None:
         """Say before the first run what would be missing at a later one."""
         from longtail.data import load_data
 
-        if all((self.folder(c, seed) / "metrics.json").is_file() for c in cells for seed in self._seeds(column)):
+        runs = (
+            (self.folder(cell, seed), self.config(cell, seed)) for cell in cells for seed in self._seeds(cell.column)
+        )
+        if all(_is_done(*run) for run in runs):
             return
         config = self.config(cells[0], 0)
         load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
