@@ -30,14 +30,15 @@ RULES = ("sigmoid", "log", "linear", "accv", "code2020", "0.5", "1", "1.5", "2")
 GRID = [("ce", ()), ("class-aware", ())]
 GRID += [(m, (f"tau={rule}",)) for m in ("cdb-w", "cdb-s") for rule in RULES]
 GRID += [
-    (m, (f"tau={rule}", f"min_difficulty={floor}", f"momentum={momentum}"))
+    (m, (f"tau={rule}", f"momentum={momentum}"))
+    for rule in ("accv", "sigmoid", "1")
+    for momentum in (0.8, 0.9)
     for m in ("cdb-w", "cdb-s")
-    for rule in ("sigmoid", "accv", "1")
-    for floor in (0.0, 0.05, 0.2)
-    for momentum in (0.0, 0.5, 0.8)
-    if floor or momentum
 ]
-GRID += [("cdb-w", (f"tau={rule}", "normalize=False")) for rule in ("sigmoid", "accv", "1")]
+GRID += [
+    (m, ("tau=accv", "momentum=0.8", f"min_difficulty={floor}")) for m in ("cdb-w", "cdb-s") for floor in (0.02, 0.1)
+]
+GRID += [("cdb-w", (f"tau={rule}", "momentum=0.8", "normalize=False")) for rule in ("accv", "sigmoid")]
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
@@ -53,11 +54,14 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--only", nargs="*", default=(), help="options of a configuration must hold all of these words")
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
     args = parser.parse_args()
     path = args.out / f"{args.task}.csv"
     rows = []
     for method, kwargs in GRID:
+        if any(word not in " ".join((method, *kwargs)) for word in args.only):
+            continue
         scores = []
         for seed in range(args.seeds):
             values = TASKS[args.task].to_dict() | {"method": method, "method_kwargs": list(kwargs), "seed": seed}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,19 +13,23 @@ from longtail.errors import LongtailError
 from longtail.functional import TauRule, correct_counts, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
 from longtail.functional._checks import check_choice, check_range, checked_performance
 
-__all__ = ["Absent", "ClassDifficulty", "all_reduce_sum"]
+__all__ = ["Absent", "ClassDifficulty", "Normalize", "all_reduce_sum"]
 
 Absent = Literal["keep", "hard", "error"]
 """What becomes of a class that the held-out split lacks."""
 
+Normalize = bool | Literal["samples"]
+"""Scale of the weights."""
+
 # The one place of the defaults: ClassDifficulty and the CDB methods take them from here.
-DEFAULT_TAU: float | TauRule = "sigmoid"
+DEFAULT_TAU: float | TauRule = 2.0
 DEFAULT_MAX_TAU = 5.0
 DEFAULT_EPS = 0.01
 DEFAULT_POWER = 2.0
 DEFAULT_MIN_DIFFICULTY = 0.0
-DEFAULT_MOMENTUM = 0.0
-DEFAULT_NORMALIZE = True
+DEFAULT_MOMENTUM = 0.8
+DEFAULT_NORMALIZE: Normalize = True
+METHOD_NORMALIZE: Normalize = "samples"  # of the methods, which know the class counts
 DEFAULT_ABSENT: Absent = "keep"
 
 
@@ -58,7 +62,10 @@ class ClassDifficulty(nn.Module):
         min_difficulty: Floor of the difficulty, in [0, 1]; above 0, a perfect class keeps some weight.
         momentum: Share of the previous performance in the new one, in [0, 1); 0: no smoothing. The first measurement
             of a class is taken as it is.
-        normalize: Scale the weights so that they sum to C.
+        normalize: True: scale the weights so that they sum to C. ``"samples"``: so that their mean over the training
+            samples is 1, which keeps the size of the gradient steps when the easy classes hold most samples (needs
+            ``class_counts``). False: as they are.
+        class_counts: Training samples of each class, ``[C]``; only ``normalize="samples"`` uses them.
         absent: A class without held-out samples: ``"keep"`` its last performance (if it never had one, it takes no
             part: weight 1), ``"hard"`` counts it as performance 0, ``"error"`` raises.
 
@@ -89,8 +96,9 @@ class ClassDifficulty(nn.Module):
         power: float = DEFAULT_POWER,
         min_difficulty: float = DEFAULT_MIN_DIFFICULTY,
         momentum: float = DEFAULT_MOMENTUM,
-        normalize: bool = DEFAULT_NORMALIZE,
+        normalize: Normalize = DEFAULT_NORMALIZE,
         absent: Absent = DEFAULT_ABSENT,
+        class_counts: Sequence[int] | Tensor | None = None,
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
@@ -98,8 +106,16 @@ class ClassDifficulty(nn.Module):
         check_range(momentum, "momentum", 0, 1, open_high=True)
         check_range(min_difficulty, "min_difficulty", 0, 1)
         check_choice(absent, "absent policy", get_args(Absent))
-        if not isinstance(normalize, bool):
-            raise LongtailError(f"normalize is {normalize!r}: it must be True or False")
+        if not isinstance(normalize, bool) and normalize != "samples":
+            raise LongtailError(f"normalize is {normalize!r}: it must be True, False or 'samples'")
+        if normalize == "samples" and class_counts is None:
+            raise LongtailError("normalize='samples' needs class_counts: the number of training samples of each class")
+        self._shares: Tensor | None = None
+        if normalize == "samples":
+            counts = torch.as_tensor(class_counts, dtype=torch.float32)
+            if counts.shape != (num_classes,) or bool((counts < 0).any()) or not bool(counts.any()):
+                raise LongtailError(f"class_counts must be {num_classes} numbers >= 0 that are not all 0")
+            self._shares = counts / counts.sum()
         self.num_classes = num_classes
         self.momentum = momentum
         self.min_difficulty = min_difficulty
@@ -157,8 +173,13 @@ class ClassDifficulty(nn.Module):
         tau = resolve_tau(bias, **self._tau_options)
         weight = torch.ones_like(self.weight)
         weight[known] = difficulty_weights(
-            new[known], tau=float(tau), min_difficulty=self.min_difficulty, normalize=self.normalize
+            new[known], tau=float(tau), min_difficulty=self.min_difficulty, normalize=bool(self.normalize)
         )
+        if self._shares is not None:
+            shares = self._shares.to(weight.device) * known
+            mean = (shares * weight).sum() / shares.sum()
+            if bool(mean > 0):  # else no class with training samples is difficult
+                weight[known] /= mean
         # In place: whoever holds one of these tensors sees the new values.
         for buffer, value in zip(
             (self.performance, self.bias, self.tau, self.weight), (new, bias, tau, weight), strict=True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from longtail import difficulty as defaults
-from longtail.difficulty import Absent, ClassDifficulty
+from longtail.difficulty import Absent, ClassDifficulty, Normalize
 from longtail.functional import TauRule
 from longtail.functional._checks import check_choice
 from longtail.methods.base import Method
@@ -46,16 +47,16 @@ class DifficultyMethod(Method):
     power: float = defaults.DEFAULT_POWER
     min_difficulty: float = defaults.DEFAULT_MIN_DIFFICULTY
     momentum: float = defaults.DEFAULT_MOMENTUM
-    normalize: bool = defaults.DEFAULT_NORMALIZE
+    normalize: Normalize = defaults.METHOD_NORMALIZE
     absent: Absent = defaults.DEFAULT_ABSENT
 
     def __post_init__(self) -> None:
-        self.difficulty(1)  # checks every hyperparameter of the difficulty
+        self.difficulty([1])  # checks every hyperparameter of the difficulty
 
-    def difficulty(self, num_classes: int) -> ClassDifficulty:
-        """A fresh difficulty with this method's hyperparameters."""
-        names = [field.name for field in dataclasses.fields(DifficultyMethod)]
-        return ClassDifficulty(num_classes, **{name: getattr(self, name) for name in names})
+    def difficulty(self, class_counts: Sequence[int]) -> ClassDifficulty:
+        """A fresh difficulty with this method's hyperparameters, for training samples of these numbers a class."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(DifficultyMethod)}
+        return ClassDifficulty(len(class_counts), class_counts=class_counts, **options)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

@@ -38,5 +38,5 @@ class CDBS(DifficultyMethod):
     title = "CDB-S (difficulty-based sampling)"
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty = self.difficulty(stats.num_classes)
+        difficulty = self.difficulty(stats.class_counts)
         return Parts(sampler=ClassWeightedSampler(stats.labels, difficulty, seed=stats.seed), difficulty=difficulty)

@@ -33,7 +33,8 @@ class CDBW(DifficultyMethod):
         power: Exponent of ``poly``; the paper does not print it.
         min_difficulty: Floor of d. Above 0 it keeps a perfect class from getting weight 0.
         momentum: Smoothing of the accuracy from epoch to epoch.
-        normalize: Weights that sum to C, as in the public code; the paper's formula has none.
+        normalize: ``samples``: the mean weight of a training sample is 1, so that the steps keep their size; True: the
+            weights sum to C, as in the public code; False: neither, as in the paper's formula.
         absent: What becomes of a class that the held-out split lacks: ``keep``, ``hard`` or ``error``.
         reduction: ``mean`` (plain; the code for CIFAR and EGTEA) or ``weighted_mean`` (the code for ImageNet-LT).
         Presets: ``paper``, ``code2020-cifar``, ``code2020-imagenet``.
@@ -52,7 +53,7 @@ class CDBW(DifficultyMethod):
         check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty = self.difficulty(stats.num_classes)
+        difficulty = self.difficulty(stats.class_counts)
         return Parts(criterion=ClassWeightedLoss(difficulty, reduction=self.reduction), difficulty=difficulty)
 
     @classmethod

@@ -44,6 +44,6 @@ class CDBWFL(CDBW):
         check_range(self.gamma, "gamma", 0, math.inf, open_high=True)
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty = self.difficulty(stats.num_classes)
+        difficulty = self.difficulty(stats.class_counts)
         criterion = ClassWeightedLoss(difficulty, base="focal", gamma=self.gamma, reduction=self.reduction)
         return Parts(criterion=criterion, difficulty=difficulty)
