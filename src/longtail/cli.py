@@ -27,6 +27,8 @@ except ImportError:
 __all__ = ["main", "train_job"]
 
 Device = Literal["auto", "cpu", "cuda"]
+_PATIENCE = 10.0
+"""Seconds that another process than the first waits before it tells of an error."""
 
 
 def _say(text: str = "") -> None:
@@ -473,7 +475,7 @@ def _message(error: Exception) -> str | None:
 
 def _fail(message: str, *, code: int = 2) -> int:
     if not _is_main():
-        time.sleep(3)  # all processes meet most errors: the first one tells, and its end ends the others
+        time.sleep(_PATIENCE)  # all processes meet most errors: the first one tells, and its end ends the others
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return code
 

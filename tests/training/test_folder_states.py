@@ -42,7 +42,15 @@ def test_a_finished_run_is_left_as_it_is(finished, capsys):
 
 @pytest.mark.parametrize(
     "change",
-    ["--epochs 2", "--method ce", "--seed 1", "--lr 0.01", "--imbalance 10", "--method-kwargs tau=1", "--precision bf16"],
+    [
+        "--epochs 2",
+        "--method ce",
+        "--seed 1",
+        "--lr 0.01",
+        "--imbalance 10",
+        "--method-kwargs tau=1",
+        "--precision bf16",
+    ],
 )
 def test_another_configuration_is_refused(finished, capsys, change):
     before = snapshot(finished)
