@@ -59,4 +59,14 @@ SETTINGS: dict[str, Row] = {
         _WEIGHTED, kwargs=(*_WEIGHTED.kwargs, {"gamma": 0.5}), bad=(*_WEIGHTED.bad, ({"gamma": "x"}, "gamma is 'x'"))
     ),
     "cdb-s": _DIFFICULTY,
+    "balanced-softmax": Row(),
+    "logit-adjust": Row(
+        kwargs=({"tau": 0.5}, {"post_hoc": True}, {"post_hoc": True, "tau": 2}),
+        bad=(({"tau": -1}, "tau is -1"), ({"post_hoc": "yes"}, "post_hoc is 'yes'")),
+    ),
+    "vs": Row(
+        kwargs=({"gamma": 0.2, "tau": 1.2}, {"gamma": 0}, {"tau": 0}),
+        bad=(({"gamma": -1}, "gamma is -1"), ({"tau": None}, "tau is None")),
+    ),
+    "cdt": Row(kwargs=({"gamma": 0}, {"gamma": 1}), bad=(({"gamma": "x"}, "gamma is 'x'"),)),
 }

@@ -12,10 +12,12 @@ from longtail.functional.frequency import (
     power_law_weights,
     progressive_probabilities,
 )
+from longtail.functional.logits import class_temperatures, log_prior, shifted_cross_entropy
 from longtail.functional.losses import focal_loss, hinge_loss, mse_loss, sigmoid_focal_loss
 
 __all__ = [
     "TauRule",
+    "class_temperatures",
     "correct_counts",
     "difficulty_probabilities",
     "difficulty_weights",
@@ -23,6 +25,7 @@ __all__ = [
     "effective_number_weights",
     "focal_loss",
     "hinge_loss",
+    "log_prior",
     "mse_loss",
     "per_class_scores",
     "performance_bias",
@@ -31,6 +34,7 @@ __all__ = [
     "predicted_classes",
     "progressive_probabilities",
     "resolve_tau",
+    "shifted_cross_entropy",
     "sigmoid_focal_loss",
     "top_k_hits",
 ]

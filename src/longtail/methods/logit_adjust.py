@@ -1,0 +1,81 @@
+"""Logit adjustment, in training or afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+from torch import Tensor, nn
+
+from longtail.errors import LongtailError
+from longtail.functional import log_prior
+from longtail.functional._checks import check_range
+from longtail.losses import LogitAdjustedLoss
+from longtail.methods.base import ClassStats, Method, Parts, register
+
+__all__ = ["LogitAdjust"]
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogitAdjust(Method):
+    r"""Logit adjustment: add the logarithm of the class prior in training, or subtract it in evaluation.
+
+    Formula:
+        Trained: ``loss = -log softmax(z + tau * log pi)_y`` with ``pi_c = n_c / N``; plain logits in evaluation.
+        Post-hoc: cross-entropy in training; in evaluation the logits are ``z - tau * log pi``.
+
+    When to use:
+        As balanced softmax, which is the trained form with tau = 1. The post-hoc form costs nothing and suits a model
+        whose training should stay as it is. Both assume test classes that are equally frequent.
+
+    Hyperparameters:
+        tau: Strength; 1 is the theory's value and the default, 0 is cross-entropy. A class without training samples
+            counts like the rarest one that has some.
+        post_hoc: False: trained. True: post-hoc. The shift is then a part of the saved model, and holds wherever that
+            is evaluated or exported.
+
+    Reference:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021.
+    """
+
+    name = "logit-adjust"
+    title = "Logit adjustment"
+    reference = """
+@inproceedings{menon2021long,
+  title     = {Long-Tail Learning via Logit Adjustment},
+  author    = {Menon, Aditya Krishna and Jayasumana, Sadeep and Rawat, Ankit Singh and Jain, Himanshu and Veit, Andreas
+               and Kumar, Sanjiv},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2021},
+}
+"""
+
+    tau: float = 1.0
+    post_hoc: bool = False
+
+    def __post_init__(self) -> None:
+        check_range(self.tau, "tau", 0, math.inf, open_high=True)
+        if not isinstance(self.post_hoc, bool):
+            raise LongtailError(f"post_hoc is {self.post_hoc!r}: it must be True or False")
+
+    def parts(self, stats: ClassStats) -> Parts:
+        if not self.post_hoc:
+            return Parts(criterion=LogitAdjustedLoss(stats.class_counts, tau=self.tau))
+        return Parts(head=functools.partial(ShiftedInEvaluation, shift=-self.tau * log_prior(stats.class_counts)))
+
+
+class ShiftedInEvaluation(nn.Module):
+    """A classifier whose logits are shifted by class, in ``eval()`` only; the shift is saved with the weights."""
+
+    shift: Tensor
+
+    def __init__(self, linear: nn.Linear, *, shift: Tensor) -> None:
+        super().__init__()
+        self.linear = linear
+        self.register_buffer("shift", shift.to(linear.weight.device, copy=True))
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits = self.linear(features)
+        return logits if self.training else logits + self.shift
