@@ -4,6 +4,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
 
     <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
+    <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
 
 Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
 """
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = re.compile(r"(<!-- (results|benchmarks)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|benchmarks|defaults)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -60,6 +61,25 @@ def benchmarks_table(rows: list[dict[str, str]]) -> str:
     return markdown(header, [[row[key] for key in keys] for row in rows]) if rows else ""
 
 
+def defaults_table(rows: list[dict[str, str]]) -> str:
+    """One line a configuration; for each task the validation score of the last epoch and of the last quarter of training."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    cells = {(row["method"], row["options"], row["task"]): row for row in rows}
+    body = []
+    for method, options in dict.fromkeys((row["method"], row["options"]) for row in rows):
+        line = [f"`{' '.join((method, options)).strip()}`"]
+        for task in tasks:
+            cell = cells.get((method, options, task))
+            line += (
+                [ours(cell | {"mean": cell["last"], "std": cell["last_std"]}), cell["last_quarter"]]
+                if cell
+                else ["–"] * 2
+            )
+        body.append(line)
+    header = ["", *(title for task in tasks for title in (f"{task}: last epoch", "last quarter"))]
+    return markdown(header, body) if body else ""
+
+
 def fill(text: str, root: Path = ROOT) -> str:
     """The page's text with every pair of markers filled."""
 
@@ -67,6 +87,8 @@ def fill(text: str, root: Path = ROOT) -> str:
         opening, kind, arguments, _, closing = match.groups()
         if kind == "benchmarks":
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
+        elif kind == "defaults":
+            table = defaults_table(read(root / "results" / "defaults.csv"))
         else:
             name, *columns = arguments.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns)

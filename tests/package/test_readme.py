@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -94,33 +95,49 @@ def test_commands_are_understood(line: str) -> None:
         raise AssertionError(f"{line!r} is no command line") from stop
 
 
-def test_tables_of_numbers_are_those_of_the_results() -> None:
+@pytest.fixture
+def build_tables() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_tables", ROOT / "docs" / "build_tables.py")
     assert spec is not None
     assert spec.loader is not None
-    build_tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build_tables)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_of_numbers_are_those_of_the_results(build_tables: ModuleType) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         stale = build_tables.main(["--check"])
     assert not stale, f"run python docs/build_tables.py: {out.getvalue().split()} differ from results/*.csv"
 
 
-def test_a_table_shows_what_the_results_hold(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("build_tables", ROOT / "docs" / "build_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    build_tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build_tables)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "paper.csv").write_text(
+def test_a_table_shows_what_the_results_hold(build_tables: ModuleType, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "paper.csv").write_text(
         "table,column,row,n,mean,std,paper,hardware,seconds,command\n"
         "table1,mnist-99,ce,5,8.4,0.512,8.59 ± 0.41,cpu,10,x\n"
         "table1,mnist-199,ce,1,14,,14.35,cpu,10,x\n"
         "table2,mnist-99,tau=1,3,2.5,0.1,2.49,cpu,10,x\n"
     )
-    page = "a\n\n<!-- results: table1 mnist-99 mnist-199 --><!-- /results -->\nb\n"
+    (results / "benchmarks.csv").write_text(
+        "name,size,ours,other,ratio,hardware,command\nsampler,1e6,1 s,5 s,0.2,cpu,x\n"
+    )
+    (results / "defaults.csv").write_text(
+        "task,method,options,n,last,last_std,last_quarter,last_quarter_std\n"
+        "digits,ce,,3,90.5,0.25,90.1,0.2\n"
+        "digits,cdb-w,tau=1,3,92,0.5,91.5,0.2\n"
+        "mnist,cdb-w,tau=1,1,97,,96.5,\n"
+    )
+    page = (
+        "a\n\n<!-- results: table1 mnist-99 mnist-199 --><!-- /results -->\n"
+        "b\n\n<!-- benchmarks --><!-- /benchmarks -->\nc\n\n<!-- defaults --><!-- /defaults -->\n"
+    )
     filled = build_tables.fill(page, tmp_path)
     assert "| `ce` | 8.40 ± 0.51 (5) | 8.59 ± 0.41 | 14.00 (1) | 14.35 |" in filled
     assert "2.5" not in filled
+    assert "| sampler | 1e6 | 1 s | 5 s | 0.2 | cpu |" in filled
+    assert "| `ce` | 90.50 ± 0.25 (3) | 90.1 | – | – |" in filled
+    assert "| `cdb-w tau=1` | 92.00 ± 0.50 (3) | 91.5 | 97.00 (1) | 96.5 |" in filled
     assert build_tables.fill(filled, tmp_path) == filled
     assert build_tables.fill(filled, tmp_path / "none") == page
