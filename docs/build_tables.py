@@ -62,7 +62,7 @@ def benchmarks_table(rows: list[dict[str, str]]) -> str:
 
 
 def defaults_table(rows: list[dict[str, str]]) -> str:
-    """One line a configuration; for each task the validation score of the last epoch and of the last quarter of training."""
+    """One line a configuration; for each task the validation score of the last epoch and of the last quarter."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     cells = {(row["method"], row["options"], row["task"]): row for row in rows}
     body = []
