@@ -309,7 +309,7 @@ def _download(torchvision_name: str, folder: Path) -> None:
 
 def _read_files(spec: str, name: str, path: Path | None, root: Path | None, download: bool) -> _Raw:
     if name not in ("folder", "lists", *_LISTS):
-        _unknown(spec, name)
+        raise unknown_data_set(spec)
     look = dict(_PHOTO)
     if path is None and name in ("folder", "lists"):
         raise LongtailError(f"{name} needs a path: {name}:DIR")
@@ -332,12 +332,14 @@ def _read_files(spec: str, name: str, path: Path | None, root: Path | None, down
     return _Raw(splits=splits, class_names=names, look=look, notes=notes)
 
 
-def _unknown(spec: str, name: str) -> None:
+def unknown_data_set(spec: str) -> LongtailError:
+    """What to say of a name that is none of ours."""
+    name = spec.strip().partition(":")[0].lower()
     if name in _OTHER_TASKS:
-        raise LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
+        return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
     known = [*_IN_MEMORY, *_LISTS, "lists:DIR", "folder:DIR"]
     if Path(spec).expanduser().is_dir():
-        raise LongtailError(f"unknown data set {spec!r}: for a folder of images write folder:{spec}")
-    close = difflib.get_close_matches(name.lower(), [k.partition(":")[0] for k in known], n=1)
+        return LongtailError(f"unknown data set {spec!r}: for a folder of images write folder:{spec}")
+    close = difflib.get_close_matches(name, [k.partition(":")[0] for k in known], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise LongtailError(f"unknown data set {name!r}: {hint}known are {', '.join(known)}")
+    return LongtailError(f"unknown data set {name!r}: {hint}known are {', '.join(known)}")

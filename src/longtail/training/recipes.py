@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from longtail.errors import LongtailError
+from longtail.data.load import unknown_data_set
 from longtail.training.config import RunConfig
 
 __all__ = ["RECIPES", "resolve"]
@@ -47,16 +47,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "places-lt": _LISTS | {"epochs": 30},
     "inat18": _LISTS | {"epochs": 100},
     # Own photographs on whatever machine there is: small enough to finish on a few cores.
-    "folder": _LISTS | {"image_size": 96, "epochs": 40, "batch_size": 64, "lr": 0.05, "warmup_epochs": 2},
+    "folder": _LISTS | {"image_size": 64, "epochs": 20, "batch_size": 64, "lr": 0.05, "warmup_epochs": 2},
 }
 RECIPES["lists"] = RECIPES["folder"]
 
 
 def resolve(config: RunConfig) -> RunConfig:
     """Fill every unset field from the data set's recipe; milestones follow a changed number of epochs in proportion."""
-    name = config.data.partition(":")[0]
+    name = config.data.strip().partition(":")[0].lower()
     if name not in RECIPES:
-        raise LongtailError(f"unknown data set {name!r}: known are {', '.join(RECIPES)}")
+        raise unknown_data_set(config.data)
     recipe = dict(RECIPES[name])
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
