@@ -68,5 +68,32 @@ SETTINGS: dict[str, Row] = {
         kwargs=({"gamma": 0.2, "tau": 1.2}, {"gamma": 0}, {"tau": 0}),
         bad=(({"gamma": -1}, "gamma is -1"), ({"tau": None}, "tau is None")),
     ),
+    "eql": Row(
+        kwargs=({"threshold": 0.1, "gamma": 0.5}, {"threshold": 0}, {"form": "sigmoid"}),
+        bad=(
+            ({"threshold": -1}, "threshold is -1"),
+            ({"gamma": 2}, "gamma is 2"),
+            ({"form": "tanh"}, "unknown form 'tanh': known are softmax, sigmoid"),
+        ),
+    ),
+    "seesaw": Row(
+        kwargs=({"p": 0, "q": 0}, {"p": 1, "q": 0.5, "eps": 0.1}, {"normalized": True, "scale": 10}),
+        bad=(
+            ({"p": -1}, "p is -1"),
+            ({"q": "x"}, "q is 'x'"),
+            ({"eps": 0}, "eps is 0"),
+            ({"scale": 0}, "scale is 0"),
+            ({"normalized": 1}, "normalized is 1"),
+        ),
+    ),
+    "ldam-drw": Row(
+        kwargs=({"max_margin": 0, "defer": 0.5}, {"scale": 10, "beta": 0.99}, {"defer": 1}, {"defer": 0}),
+        bad=(
+            ({"max_margin": -1}, "max_margin is -1"),
+            ({"scale": 0}, "scale is 0"),
+            ({"beta": 2}, "beta is 2"),
+            ({"defer": 1.5}, "defer is 1.5"),
+        ),
+    ),
     "cdt": Row(kwargs=({"gamma": 0}, {"gamma": 1}), bad=(({"gamma": "x"}, "gamma is 'x'"),)),
 }

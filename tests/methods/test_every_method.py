@@ -149,8 +149,9 @@ def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs):
 
 @every_build
 def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
-    criterion = get_method(name, **kwargs).parts(STATS).criterion
-    for scale in (1.0, 1e4):
+    parts = get_method(name, **kwargs).parts(STATS)
+    criteria = [parts.criterion, *(stage.parts["criterion"] for stage in parts.stages if "criterion" in stage.parts)]
+    for criterion, scale in itertools.product(criteria, (1.0, 1e4)):
         logits = (scale * torch.randn(6, 4)).requires_grad_()
         loss = criterion(logits, torch.tensor([0, 1, 2, 0, 1, 3]))  # 3 is a class without training samples
         (gradient,) = torch.autograd.grad(loss, logits)

@@ -14,6 +14,8 @@ from longtail.functional.frequency import (
 )
 from longtail.functional.logits import class_temperatures, log_prior, shifted_cross_entropy
 from longtail.functional.losses import focal_loss, hinge_loss, mse_loss, sigmoid_focal_loss
+from longtail.functional.margins import ldam_loss, ldam_margins
+from longtail.functional.rivals import seesaw_loss, sigmoid_equalization_loss, softmax_equalization_loss
 
 __all__ = [
     "TauRule",
@@ -25,6 +27,8 @@ __all__ = [
     "effective_number_weights",
     "focal_loss",
     "hinge_loss",
+    "ldam_loss",
+    "ldam_margins",
     "log_prior",
     "mse_loss",
     "per_class_scores",
@@ -34,7 +38,10 @@ __all__ = [
     "predicted_classes",
     "progressive_probabilities",
     "resolve_tau",
+    "seesaw_loss",
     "shifted_cross_entropy",
+    "sigmoid_equalization_loss",
     "sigmoid_focal_loss",
+    "softmax_equalization_loss",
     "top_k_hits",
 ]

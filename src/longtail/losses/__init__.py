@@ -1,7 +1,20 @@
 """Loss modules: thin shells over `longtail.functional`."""
 
+from longtail.losses.equalization import EqualizationLoss
 from longtail.losses.focal import FocalLoss
+from longtail.losses.ldam import LDAMLoss
 from longtail.losses.prior import BalancedSoftmaxLoss, CDTLoss, LogitAdjustedLoss, VSLoss
+from longtail.losses.seesaw import SeesawLoss
 from longtail.losses.weighted import ClassWeightedLoss
 
-__all__ = ["BalancedSoftmaxLoss", "CDTLoss", "ClassWeightedLoss", "FocalLoss", "LogitAdjustedLoss", "VSLoss"]
+__all__ = [
+    "BalancedSoftmaxLoss",
+    "CDTLoss",
+    "ClassWeightedLoss",
+    "EqualizationLoss",
+    "FocalLoss",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
+    "SeesawLoss",
+    "VSLoss",
+]

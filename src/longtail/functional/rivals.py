@@ -1,0 +1,89 @@
+"""Per-sample losses that decide how much each wrong class counts against the true one: equalisation and seesaw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longtail.functional._checks import check_range, full_precision
+from longtail.functional.logits import by_class
+
+__all__ = ["seesaw_loss", "sigmoid_equalization_loss", "softmax_equalization_loss"]
+
+
+def softmax_equalization_loss(logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
+    """Softmax equalisation loss: ``log(sum_k w_k exp(z_k)) - z_y`` with ``w_k = 0`` for the ignored wrong classes.
+
+    The true class is never ignored; with nothing ignored it is cross-entropy.
+
+    Args:
+        logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        ignored: bool of the shape of ``logits``, or one that broadcasts to it.
+
+    Returns:
+        Losses of the shape of ``target``; half precision is computed and returned in float32.
+
+    Reference:
+        Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020.
+    """
+    kept = full_precision(logits).masked_fill(ignored & ~_truth(logits, target), -math.inf)
+    return F.cross_entropy(kept, target, reduction="none")
+
+
+def sigmoid_equalization_loss(logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
+    """Equalisation loss, sigmoid form: binary cross-entropy summed over the classes that are not ignored.
+
+    Arguments and result as in `softmax_equalization_loss`.
+    """
+    logits, truth = full_precision(logits), _truth(logits, target)
+    loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="none")
+    return loss.masked_fill(ignored & ~truth, 0).sum(1)
+
+
+def seesaw_loss(
+    logits: Tensor, target: Tensor, counts: Tensor, *, p: float = 0.8, q: float = 2.0, eps: float = 0.01
+) -> Tensor:
+    """Seesaw loss: cross-entropy of ``z_j + log S_yj``, where ``S_yj = M_yj * F_yj`` for the wrong classes j.
+
+    Mitigation ``M_yj = min(1, (N_j / N_y) ** p)`` spares the classes that are rarer than the true one; compensation
+    ``F_yj = max(1, (s_j / s_y) ** q)``, with the softmax probabilities s taken as constants, punishes those that the
+    sample is mistaken for. p = q = 0 is cross-entropy.
+
+    Args:
+        logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        counts: N, samples of each class (so far), ``[C]`` >= 0; fewer than 1 count as 1.
+        p: Exponent of the mitigation, >= 0.
+        q: Exponent of the compensation, >= 0.
+        eps: Smallest ``s_y`` in the compensation, above 0.
+
+    Returns:
+        Losses of the shape of ``target``; half precision is computed and returned in float32.
+
+    Raises:
+        LongtailError: a hyperparameter outside its range, or not one count a class.
+
+    Reference:
+        Wang et al., Seesaw Loss for Long-Tailed Instance Segmentation, CVPR 2021.
+    """
+    check_range(p, "p", 0, math.inf, open_high=True)
+    check_range(q, "q", 0, math.inf, open_high=True)
+    check_range(eps, "eps", 0, 1, open_low=True)
+    logits = full_precision(logits)
+    log_count = by_class(counts.clamp(min=1).to(logits.dtype).log(), logits)
+    own_count = log_count.expand_as(logits).gather(1, target.unsqueeze(1))
+    mitigation = p * (log_count - own_count).clamp(max=0)
+    log_probability = logits.detach().log_softmax(1)
+    own_probability = log_probability.gather(1, target.unsqueeze(1)).clamp(min=math.log(eps))
+    compensation = q * (log_probability - own_probability).clamp(min=0)
+    factor = (mitigation + compensation).masked_fill(_truth(logits, target), 0)
+    return F.cross_entropy(logits + factor, target, reduction="none")
+
+
+def _truth(logits: Tensor, target: Tensor) -> Tensor:
+    """Where the true class is: bool of the shape of ``logits``."""
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, target.unsqueeze(1), True)

@@ -1,0 +1,75 @@
+"""Seesaw loss as a module."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail.difficulty import all_reduce_sum
+from longtail.errors import LongtailError
+from longtail.functional._checks import check_range
+from longtail.functional.rivals import seesaw_loss
+from longtail.losses.weighted import ClassWeightedLoss
+
+__all__ = ["SeesawLoss"]
+
+
+class _PerSample(nn.Module):
+    counts: Tensor
+
+    def __init__(self, num_classes: int, p: float, q: float, eps: float) -> None:
+        super().__init__()
+        self.options = {"p": p, "q": q, "eps": eps}
+        self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return seesaw_loss(logits, target, self.counts, **self.options)
+
+
+class SeesawLoss(ClassWeightedLoss):
+    """Seesaw loss; see `longtail.functional.seesaw_loss`.
+
+    It counts the labels that it has seen while in ``train()`` mode, over all processes (each of which must call it
+    equally often), the current batch included; the counts are part of its ``state_dict``.
+
+    Args:
+        num_classes: C.
+        p: Exponent of the mitigation, >= 0.
+        q: Exponent of the compensation, >= 0.
+        eps: Smallest probability of the true class in the compensation.
+        weight: Class weights, or their source, as in `ClassWeightedLoss`.
+        **options: ``reduction`` and ``ignore_index`` of `ClassWeightedLoss`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        p: float = 0.8,
+        q: float = 2.0,
+        eps: float = 0.01,
+        weight: Any = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise LongtailError(f"num_classes is {num_classes!r}: it must be an integer of at least 1")
+        check_range(p, "p", 0, math.inf, open_high=True)
+        check_range(q, "q", 0, math.inf, open_high=True)
+        check_range(eps, "eps", 0, 1, open_low=True)
+        super().__init__(weight, base=_PerSample(num_classes, p, q, eps), **options)
+
+    @property
+    def counts(self) -> Tensor:
+        """Labels of each class seen so far, int64 ``[C]``."""
+        return self.get_buffer("loss.counts")
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.training:
+            label, last = target.flatten(), len(self.counts) - 1
+            seen = (label != self.ignore_index) & (label >= 0) & (label <= last)  # others are told of below
+            batch = torch.zeros_like(self.counts).scatter_add_(0, label.clamp(0, last), seen.to(self.counts.dtype))
+            self.counts.add_(all_reduce_sum(batch))
+        return super().forward(prediction, target)

@@ -1,0 +1,41 @@
+"""Classifiers that take the place of a network's final linear layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["CosineHead", "with_prior_bias"]
+
+
+class CosineHead(nn.Module):
+    """Logits ``scale * cos(x, W_c)``: features and weights are normalised, and there is no bias.
+
+    Args:
+        linear: The layer that it replaces, whose shape and place it takes.
+        scale: Factor of the cosines.
+    """
+
+    def __init__(self, linear: nn.Linear, *, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty_like(linear.weight))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new directions, uniformly in a cube; their lengths do not matter to the logits."""
+        nn.init.uniform_(self.weight, -1, 1)
+        with torch.no_grad():
+            self.weight.copy_(F.normalize(self.weight))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight))
+
+
+def with_prior_bias(linear: nn.Linear) -> nn.Linear:
+    """The layer itself, its bias at ``-log(C - 1)``: at the start every sigmoid gives about 1 / C."""
+    classes = linear.out_features
+    if linear.bias is not None and classes > 1:
+        nn.init.constant_(linear.bias, -float(torch.tensor(classes - 1.0).log()))
+    return linear

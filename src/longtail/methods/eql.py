@@ -1,0 +1,67 @@
+"""Equalisation loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from longtail.losses import EqualizationLoss
+from longtail.losses.equalization import EqualizationForm
+from longtail.methods._heads import with_prior_bias
+from longtail.methods.base import ClassStats, Method, Parts, register
+
+__all__ = ["EQL"]
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EQL(Method):
+    r"""Equalisation loss (softmax form, SEQL): rare classes are not pushed down by the samples of other classes.
+
+    Formula:
+        ``loss = -log(exp(z_y) / sum_k w_k * exp(z_k))`` with ``w_k = 1 - beta * [f_k < threshold] * [k != y]``, where
+        ``f_k = n_k / N`` and beta is 1 with probability gamma, drawn anew for every sample and class in every step.
+        Sigmoid form: ``sum_k w_k * BCE(z_k, [k = y])``.
+
+    When to use:
+        When rare classes drown in the gradients of the many samples that are something else. It needs class counts
+        alone. With balanced softmax at hand it is mostly of interest for comparison.
+
+    Hyperparameters:
+        threshold: A class whose share of the training samples is below is rare (the authors' lambda). None, the
+            default, is 1 / (2 C), half of an equal share: 0.005 with 100 classes, as is usual on CIFAR100-LT (the
+            article: 0.003), and 0.25 with two classes, so that the small one of two is rare. 0 is cross-entropy.
+        gamma: Probability of ignoring; default 0.9, as is usual on CIFAR100-LT (the article: 0.95).
+        form: ``softmax``, or ``sigmoid`` as in detectors and in the public code of CDB. The latter starts from biases
+            at -log(C - 1), and its softmax probabilities in prediction are no calibrated ones.
+
+    Reference:
+        Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020.
+    """
+
+    name = "eql"
+    title = "Equalisation loss"
+    reference = """
+@inproceedings{tan2020equalization,
+  title     = {Equalization Loss for Long-Tailed Object Recognition},
+  author    = {Tan, Jingru and Wang, Changbao and Li, Buyu and Li, Quanquan and Ouyang, Wanli and Yin, Changqing and
+               Yan, Junjie},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages     = {11662--11671},
+  year      = {2020},
+}
+"""
+
+    threshold: float | None = None
+    gamma: float = 0.9
+    form: EqualizationForm = "softmax"
+
+    def __post_init__(self) -> None:
+        self._loss([1])  # checks all
+
+    def _loss(self, class_counts: Sequence[int]) -> EqualizationLoss:
+        return EqualizationLoss(class_counts, threshold=self.threshold, gamma=self.gamma, form=self.form)
+
+    def parts(self, stats: ClassStats) -> Parts:
+        criterion = self._loss(stats.class_counts)
+        return Parts(criterion=criterion, head=with_prior_bias if self.form == "sigmoid" else None)
