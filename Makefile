@@ -37,6 +37,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-train
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python docs/build_tables.py
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
