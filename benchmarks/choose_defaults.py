@@ -1,7 +1,8 @@
 """Measure the options of `ClassDifficulty` that have no published value, to choose the library's defaults.
 
-Each configuration is trained with several seeds on small long-tailed tasks and judged on the validation split only, by the
-mean class accuracy of the last epoch and its mean over the last quarter of training (which falls when weights oscillate).
+Each configuration is trained with several seeds on small long-tailed tasks and judged on the validation split only, by
+the mean class accuracy of the last epoch and its mean over the last quarter of training (which falls when weights
+swing from epoch to epoch).
 
     python benchmarks/choose_defaults.py --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --task cifar100 --data cifar100:DIR --seeds 1 --out runs/defaults
@@ -26,19 +27,16 @@ TASKS = {
     # A quarter of the pixels and a smaller network: a hundred classes in a minute a run.
     "cifar100": RunConfig(data="cifar100", imbalance=100, image_size=16, model="resnet20", epochs=30),
 }
+BOTH = ("cdb-w", "cdb-s")
 RULES = ("sigmoid", "log", "linear", "accv", "code2020", "0.5", "1", "1.5", "2")
-GRID = [("ce", ()), ("class-aware", ())]
-GRID += [(m, (f"tau={rule}",)) for m in ("cdb-w", "cdb-s") for rule in RULES]
-GRID += [
-    (m, (f"tau={rule}", f"momentum={momentum}"))
-    for rule in ("accv", "sigmoid", "1")
-    for momentum in (0.8, 0.9)
-    for m in ("cdb-w", "cdb-s")
-]
-GRID += [
-    (m, ("tau=accv", "momentum=0.8", f"min_difficulty={floor}")) for m in ("cdb-w", "cdb-s") for floor in (0.02, 0.1)
-]
-GRID += [("cdb-w", (f"tau={rule}", "momentum=0.8", "normalize=False")) for rule in ("accv", "sigmoid")]
+PLAIN, SMOOTH = ("momentum=0", "normalize=True"), ("momentum=0.8", "normalize=True")
+GRID: list[tuple[str, tuple[str, ...]]] = [("ce", ()), ("class-aware", ())]
+GRID += [(m, (f"tau={rule}", *PLAIN)) for m in BOTH for rule in RULES]
+GRID += [(m, (f"tau={rule}", *SMOOTH)) for m in BOTH for rule in ("sigmoid", "accv", "1", "2")]
+GRID += [(m, ("tau=2", f"momentum={momentum}", "normalize=True")) for m in BOTH for momentum in (0.5, 0.9)]
+GRID += [(m, ("tau=2", *SMOOTH, f"min_difficulty={floor}")) for m in BOTH for floor in (0.02, 0.1)]
+GRID += [("cdb-w", (f"tau={rule}", "momentum=0.8", "normalize=samples")) for rule in ("accv", "1", "2")]
+GRID += [("cdb-w", ("tau=2", "momentum=0.8", "normalize=False"))]
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
