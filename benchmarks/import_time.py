@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from common import Row, fresh_process
 
-REPEATS = 15
+REPEATS = 25
 IMPORTS = {
     "torch": "import torch",
     "names": "from longtail import ClassDifficulty, ClassWeightedLoss, ClassWeightedSampler",
