@@ -185,6 +185,7 @@ TABLE = [
     ("no learning", NOTHING, f"{TRAIN} --lr 0", "--lr is 0"),
     ("lr nan", NOTHING, f"{TRAIN} --lr nan", "--lr is nan: it must be a finite number"),
     ("lr infinite", NOTHING, f"{TRAIN} --lr inf", "--lr is inf: it must be a finite number"),
+    ("lr too large", NOTHING, f"{TRAIN} --lr 1e39", "--lr is 1e+39: it must be a finite number"),
     ("negative momentum", NOTHING, f"{TRAIN} --momentum -0.1", "--momentum is -0.1"),
     ("momentum 1", NOTHING, f"{TRAIN} --momentum 1", "--momentum is 1"),
     ("negative weight decay", NOTHING, f"{TRAIN} --weight-decay -1e-4", "--weight-decay is -0.0001"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import types
 import typing
 from typing import Any, Literal
@@ -136,6 +135,10 @@ class RunConfig:
         return cls(**fields)
 
 
+_LARGEST = 3e38
+"""Numbers must fit into 32 bits; NaN and infinity do not."""
+
+
 def _flag(name: str) -> str:
     return "DATA" if name == "data" else f"--{name.replace('_', '-')}"
 
@@ -147,7 +150,7 @@ def _kinds() -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether ``value`` is of the type ``kind``; a float must be finite."""
+    """Whether ``value`` is of the type ``kind``."""
     origin, inside = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return isinstance(value, str) and value in inside
@@ -156,7 +159,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
