@@ -47,6 +47,24 @@ _WEIGHTED = dataclasses.replace(
     bad=(*_DIFFICULTY.bad, ({"reduction": "sum"}, "unknown reduction 'sum': known are mean, weighted_mean")),
 )
 
+_DECOUPLED = Row(
+    kwargs=(
+        {"stage1": "cdb-w", "balance": "cdb-s"},
+        {"stage1": "ldam-drw", "balance": "cdb-w:tau=1,reduction=weighted_mean", "bn_mode": "adapt"},
+        {"stage1": "progressive", "share": 0.5},
+    ),
+    bad=(
+        ({"stage1": "none"}, "unknown method 'none'"),
+        ({"stage1": "crt"}, "stage1 is 'crt'"),
+        ({"stage1": "ncm"}, "stage1 is 'ncm'"),
+        ({"stage1": 1}, "stage1 is 1"),
+        ({"balance": "ldam-drw"}, "balance is 'ldam-drw'"),
+        ({"balance": "cdb-s:tua=1"}, "unknown hyperparameter 'tua'"),
+        ({"bn_mode": "off"}, "unknown bn_mode 'off': known are frozen, adapt"),
+        ({"share": 1}, "share is 1"),
+    ),
+)
+
 SETTINGS: dict[str, Row] = {
     "ce": Row(),
     "focal": Row(kwargs=({"gamma": 0}, {"gamma": 2.0}), bad=(({"gamma": -1}, "gamma is -1"),)),
@@ -95,5 +113,12 @@ SETTINGS: dict[str, Row] = {
             ({"defer": 1.5}, "defer is 1.5"),
         ),
     ),
+    "crt": _DECOUPLED,
+    "lws": _DECOUPLED,
+    "tau-norm": Row(
+        kwargs=({"tau": 0}, {"tau": 0.7}),
+        bad=(({"tau": -1}, "tau is -1"), ({"tau": "best"}, "tau is 'best'"), ({"tau": None}, "tau is None")),
+    ),
+    "ncm": Row(),
     "cdt": Row(kwargs=({"gamma": 0}, {"gamma": 1}), bad=(({"gamma": "x"}, "gamma is 'x'"),)),
 }

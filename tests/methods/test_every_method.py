@@ -138,7 +138,8 @@ def test_presets_are_those_of_the_table_and_can_be_overridden(name):
 def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs):
     method = get_method(name, **kwargs)
     parts = method.parts(STATS)
-    assert (parts.difficulty is not None) == method.needs_held_out
+    difficulties = [parts.difficulty, *(stage.parts.get("difficulty") for stage in parts.stages)]
+    assert method.needs_held_out or difficulties == [None] * len(difficulties)
     losses, model = train(parts)
     assert torch.isfinite(torch.tensor(losses)).all()
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -164,10 +165,18 @@ def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
 @every_build
 def test_the_sampler_draws_samples_that_exist_and_is_seeded(name, kwargs):
     method = get_method(name, **kwargs)
-    samplers = [method.parts(STATS).sampler for _ in range(2)]
-    if samplers[0] is None:
-        return
-    assert list(samplers[0]) != list(method.parts(dataclasses.replace(STATS, seed=8)).sampler)
+    for which, sampler in enumerate(samplers_of(method.parts(STATS))):
+        if sampler is not None:
+            check_sampler(lambda stats=STATS, which=which: samplers_of(method.parts(stats))[which])
+
+
+def samplers_of(parts: Parts) -> list:
+    return [parts.sampler, *(stage.parts.get("sampler") for stage in parts.stages)]
+
+
+def check_sampler(build) -> None:
+    samplers = [build(), build()]
+    assert list(samplers[0]) != list(build(dataclasses.replace(STATS, seed=8)))
     orders = []
     for sampler, epoch in itertools.product(samplers, (0, 1)):
         sampler.set_epoch(epoch)

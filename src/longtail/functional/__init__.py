@@ -3,6 +3,7 @@
 Hyperparameters are keyword-only and their defaults are the paper's. C is the number of classes.
 """
 
+from longtail.functional.classifiers import class_means, tau_normalized
 from longtail.functional.counting import correct_counts, per_class_scores, predicted_classes, top_k_hits
 from longtail.functional.difficulty import TauRule, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
 from longtail.functional.frequency import (
@@ -19,6 +20,7 @@ from longtail.functional.rivals import seesaw_loss, sigmoid_equalization_loss, s
 
 __all__ = [
     "TauRule",
+    "class_means",
     "class_temperatures",
     "correct_counts",
     "difficulty_probabilities",
@@ -43,5 +45,6 @@ __all__ = [
     "sigmoid_equalization_loss",
     "sigmoid_focal_loss",
     "softmax_equalization_loss",
+    "tau_normalized",
     "top_k_hits",
 ]

@@ -38,7 +38,6 @@ REFERENCE = """
 class DifficultyMethod(Method):
     """A method with a `ClassDifficulty`; its arguments, with their defaults, are hyperparameters of the method."""
 
-    needs_held_out = True
     reference = REFERENCE
 
     tau: float | TauRule = defaults.DEFAULT_TAU
@@ -57,6 +56,10 @@ class DifficultyMethod(Method):
         """A fresh difficulty with this method's hyperparameters, for training samples of these numbers a class."""
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(DifficultyMethod)}
         return ClassDifficulty(len(class_counts), class_counts=class_counts, **options)
+
+    @property
+    def needs_held_out(self) -> bool:
+        return True
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -15,7 +15,21 @@ from torch import Tensor, nn
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 
-__all__ = ["ClassStats", "Method", "Parts", "Stage", "cite", "find_method", "get_method", "list_methods", "register"]
+__all__ = [
+    "ClassStats",
+    "Features",
+    "Method",
+    "Parts",
+    "Stage",
+    "cite",
+    "find_method",
+    "get_method",
+    "list_methods",
+    "register",
+]
+
+
+Features = Callable[[str], tuple[Tensor, Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +70,21 @@ class Stage:
         name: What ``history.csv`` calls it.
         epochs: Share of the run's epochs; the shares of a method's stages are taken in proportion.
         parts: Slots of `Parts` that this stage fills otherwise, by name.
-        trainable: Given a parameter's name, whether it is trained; None: all are. Modules without any trained parameter
-            stay in ``eval()``, so that their BatchNorm statistics are frozen too.
-        setup: Called with the model when the stage begins, e.g. to initialise the classifier anew.
-        restart: Begin with a fresh optimiser and a learning-rate schedule that spans this stage alone.
+        trainable: Given the model and its classifier, the parameters to train; None: all. Modules without any trained
+            parameter stay in ``eval()``, so that their BatchNorm statistics are frozen too.
+        adapt_norm: Let the BatchNorm statistics of frozen modules follow the batches of this stage all the same.
+        setup: Called with the model and its classifier when the stage begins, e.g. to initialise the latter anew.
+        restart: Begin with a fresh optimiser and a new learning-rate schedule. A schedule spans all stages from one
+            that restarts to the next.
         lr: Factor of the learning rate.
     """
 
     name: str
     epochs: float = 1.0
     parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    trainable: Callable[[str], bool] | None = None
-    setup: Callable[[nn.Module], None] | None = None
+    trainable: Callable[[nn.Module, nn.Module], Iterable[nn.Parameter]] | None = None
+    adapt_norm: bool = False
+    setup: Callable[[nn.Module, nn.Module], None] | None = None
     restart: bool = False
     lr: float = 1.0
 
@@ -82,6 +99,10 @@ class Parts:
         difficulty: Stepped after each epoch with the performance on the held-out split.
         head: Takes the model's final linear layer, returns what stands in its place.
         stages: Stages in order; empty: one stage.
+        finish: Called after the last epoch, before weights are judged and written, with the model's classifier and a
+            function from the name of a split to its features ``[N, D]`` (what goes into the classifier, in ``eval()``
+            and without augmentation) and targets ``[N]``. It changes the classifier in place, and returns what it
+            has found for ``metrics.json``.
     """
 
     criterion: Callable[[Tensor, Tensor], Tensor] = dataclasses.field(default_factory=nn.CrossEntropyLoss)
@@ -89,6 +110,7 @@ class Parts:
     difficulty: ClassDifficulty | None = None
     head: Callable[[nn.Linear], nn.Module] | None = None
     stages: tuple[Stage, ...] = ()
+    finish: Callable[[nn.Module, Features], Mapping[str, float]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,8 +121,11 @@ class Method:
     title: ClassVar[str]
     reference: ClassVar[str]
     """BibTeX of the publication."""
-    needs_held_out: ClassVar[bool] = False
-    """Whether the method measures difficulty on a held-out split."""
+
+    @property
+    def needs_held_out(self) -> bool:
+        """Whether the method measures something on a held-out split."""
+        return False
 
     def parts(self, stats: ClassStats) -> Parts:
         raise TypeError(f"{type(self).__name__} defines no parts()")

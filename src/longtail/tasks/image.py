@@ -156,6 +156,31 @@ class ImageTask:
         performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
         return Evaluation(result, performance, self._per_class(confusion), confusion)
 
+    @torch.no_grad()
+    def features(
+        self, model: nn.Module, head: nn.Module, split: str, *, batch_size: int = 256
+    ) -> tuple[Tensor, Tensor]:
+        """What ``model`` (switched to ``eval()`` and back) feeds to its classifier ``head``, without augmentation.
+
+        Every process computes the whole split.
+
+        Returns:
+            Features float32 ``[N, D]`` and targets ``[N]``, in the order of the split.
+        """
+        features, targets = [], []
+        batches = torch.arange(len(self.split(split))).split(batch_size)
+        hook = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))
+        training = model.training
+        model.eval()
+        try:
+            for images, target in self._loader(split, augment=False)(batches):
+                model(images)
+                targets.append(target)
+        finally:
+            hook.remove()
+            model.train(training)
+        return torch.cat(features), torch.cat(targets)
+
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
         scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}
         count = confusion.sum(1).tolist()

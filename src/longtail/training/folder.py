@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.files import (
     append_csv,
-    atomic,
     load_state,
     load_weights,
     locked,
@@ -182,12 +180,16 @@ class RunFolder:
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def finish(
-        self, *, last: dict[str, torch.Tensor], best_epoch: int, tables: dict[str, Any], metrics: dict[str, Any]
+        self,
+        *,
+        last: dict[str, torch.Tensor],
+        best: dict[str, torch.Tensor],
+        tables: dict[str, Any],
+        metrics: dict[str, Any],
     ) -> None:
         """Write weights and tables, then ``metrics.json``, which marks the run as complete."""
         save_weights(self.path / "model.safetensors", last)
-        best = self.path / "checkpoint" / f"best-{best_epoch}.safetensors"
-        atomic(self.path / "model_best.safetensors", lambda p: shutil.copyfile(best, p))
+        save_weights(self.path / "model_best.safetensors", best)
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
         write_csv(self.path / "per_class.csv", PER_CLASS, per_class)
         confusion = []

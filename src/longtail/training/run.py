@@ -34,7 +34,7 @@ from longtail.training.kwargs import parse_kwargs
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress
 from longtail.training.recipes import resolve
-from longtail.training.schedule import learning_rate, stage_bounds
+from longtail.training.schedule import learning_rate, schedule_span, stage_bounds
 
 __all__ = ["train"]
 
@@ -135,6 +135,15 @@ def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageT
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """Weights as they are written, with their results on val and test."""
+
+    weights: dict[str, Tensor]
+    tables: dict[str, Evaluation]
+    found: dict[str, float]
+
+
 class _Loop:
     """One running configuration: the model, and what the current stage trains it with."""
 
@@ -153,11 +162,13 @@ class _Loop:
         torch.manual_seed(seed_of("model", config.seed))
         self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
+        parent, name, linear = final_linear(self.model)
+        self.head: nn.Module = linear
         if self.parts.head is not None:
-            parent, name, linear = final_linear(self.model)
-            setattr(parent, name, self.parts.head(linear))
+            self.head = self.parts.head(linear)
+            setattr(parent, name, self.head)
             self.model.to(accelerator.device)
-        self.stage, self.first, self.end = Stage(name=""), 0, 0
+        self.stage, self.span = Stage(name=""), (0, self.epochs)
         self.optimizer: torch.optim.Optimizer | None = None
         self.forward: nn.Module = self.model
 
@@ -178,27 +189,37 @@ class _Loop:
         if done:
             self.progress.note(f"continuing after epoch {done} of {self.epochs}")
         self.progress.start(epochs=self.epochs, done=done)
-        for stage, first, end in stage_bounds(self.parts.stages, self.epochs):
-            self.enter(stage, first, end)
+        bounds = stage_bounds(self.parts.stages, self.epochs)
+        for stage, first, end in bounds:
+            self.span = schedule_span(bounds, first)
+            self.enter(stage, measure=first > 0 and done <= first)
             if state is not None and first < done <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best)
         return best
 
-    def enter(self, stage: Stage, first: int, end: int) -> None:
-        """Begin a stage: its parts, its trainable parameters, its optimiser."""
-        self.stage, self.first, self.end = stage, first, end
+    def enter(self, stage: Stage, *, measure: bool = False) -> None:
+        """Begin a stage: its parts, its trainable parameters, its optimiser.
+
+        Args:
+            stage: The stage.
+            measure: Let a difficulty that is new start from what the model can do at the end of the stage before.
+        """
+        self.stage = stage
         parts = dataclasses.replace(self.parts, **stage.parts)
         self.criterion, self.sampler, self.difficulty = parts.criterion, parts.sampler, parts.difficulty
         for module in (self.criterion, self.difficulty):
             if isinstance(module, nn.Module):
                 module.to(self.accelerator.device)
+        if measure and self.difficulty is not None and not self.difficulty.steps and (held_out := self._measure()):
+            self.difficulty.step(held_out.performance.to(self.accelerator.device))
         if stage.setup is not None:
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
-            stage.setup(self.model)
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(stage.trainable is None or stage.trainable(name))
+            stage.setup(self.model, self.head)
+        trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(trained is None or id(parameter) in trained)
         parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
         before = self.optimizer.param_groups[0]["params"] if self.optimizer else []
         if stage.restart or len(before) != len(parameters) or any(map(operator.is_not, before, parameters)):
@@ -216,6 +237,8 @@ class _Loop:
         start = time.perf_counter()
         torch.manual_seed(seed_of("epoch", self.config.seed, epoch, self.accelerator.process_index))
         row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch)
+        largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
+        self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
         held_out = self._measure()
         selection = held_out
         if self.task.data.select is not None:
@@ -230,8 +253,6 @@ class _Loop:
         is_best = score > best["score"]
         best = {"epoch": epoch + 1, "score": score} if is_best else best
         row["seconds"] = round(time.perf_counter() - start, 3)
-        largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
-        self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
         if self.main:
             self.folder.record(row, self._difficulty_rows(epoch, performance))
             self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
@@ -284,9 +305,8 @@ class _Loop:
         return result
 
     def _rate(self, progress: float) -> float:
-        if self.stage.restart:
-            return self.stage.lr * learning_rate(self.config, progress - self.first, span=self.end - self.first)
-        return self.stage.lr * learning_rate(self.config, progress)
+        start, end = self.span
+        return self.stage.lr * learning_rate(self.config, progress - start, span=end - start)
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -295,6 +315,10 @@ class _Loop:
                 parameters = list(module.parameters())
                 if parameters and not any(p.requires_grad for p in parameters):
                     module.eval()
+        if self.stage.adapt_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
 
     # -- measuring -----------------------------------------------------------------------------------------------------
     def _evaluate(self, split: str) -> Evaluation:
@@ -328,27 +352,38 @@ class _Loop:
 
         The test split is read here only.
         """
-        last = self._weights()
-        splits = [s for s in ("val", "test") if getattr(self.task.data, s) is not None]
-        results: dict[str, dict[str, Evaluation]] = {"last": {s: self._evaluate(s) for s in splits}}
+        judged = {"last": self._judged()}
         if best["epoch"] == self.epochs:
-            results["best"] = results["last"]
+            judged["best"] = judged["last"]
         else:
             self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
-            results["best"] = {s: self._evaluate(s) for s in splits}
-        tables = results[self.config.final]
+            judged["best"] = self._judged()
+        tables = judged[self.config.final].tables
         metrics: dict[str, Any] = {s: tables[s].metrics for s in ("test", "val") if s in tables}
         metrics |= {"final": self.config.final, "epochs": self.epochs}
         for which, epoch in (("best", best["epoch"]), ("last", self.epochs)):
-            scalars = {s: {k: v for k, v in e.metrics.items() if k != "per_class"} for s, e in results[which].items()}
-            metrics[which] = {"epoch": epoch} | scalars
+            part = judged[which]
+            scalars = {s: {k: v for k, v in e.metrics.items() if k != "per_class"} for s, e in part.tables.items()}
+            metrics[which] = {"epoch": epoch} | scalars | ({"found": part.found} if part.found else {})
         if self.main:
-            self.folder.finish(last=last, best_epoch=best["epoch"], tables=tables, metrics=metrics)
+            weights = {which: part.weights for which, part in judged.items()}
+            self.folder.finish(**weights, tables=tables, metrics=metrics)
         return metrics
+
+    def _judged(self) -> _Judged:
+        """The model's weights as they are written, after the method's finish, and what they achieve."""
+        found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self._features))
+        tables = {s: self._evaluate(s) for s in ("val", "test") if getattr(self.task.data, s) is not None}
+        return _Judged(self._weights(), tables, found)
+
+    def _features(self, split: str) -> tuple[Tensor, Tensor]:
+        with self.accelerator.autocast():
+            return self.task.features(self.model, self.head, split)
 
     # -- state ---------------------------------------------------------------------------------------------------------
     def _weights(self) -> dict[str, Tensor]:
-        return {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        """A copy: the model may change before it is written."""
+        return {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in self.model.state_dict().items()}
 
     def _modules(self) -> dict[str, nn.Module]:
         """Whatever has a state besides the optimiser."""

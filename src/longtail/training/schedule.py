@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from longtail.methods import Stage
 from longtail.training.config import RunConfig
 
-__all__ = ["learning_rate", "stage_bounds"]
+__all__ = ["learning_rate", "schedule_span", "stage_bounds"]
 
 
 def learning_rate(config: RunConfig, progress: float, *, span: int | None = None) -> float:
@@ -34,13 +34,22 @@ def learning_rate(config: RunConfig, progress: float, *, span: int | None = None
 
 
 def stage_bounds(stages: Sequence[Stage], epochs: int) -> list[tuple[Stage, int, int]]:
-    """Each stage with its first and its last-plus-one epoch, counted from 0; every stage gets at least one epoch."""
+    """Each stage with its first and its last-plus-one epoch, counted from 0; every stage gets at least one epoch
+    (with fewer epochs than stages, the first ones get none)."""
     stages = stages or (Stage(name="train"),)
     total, share, start, bounds = sum(s.epochs for s in stages), 0.0, 0, []
     for i, stage in enumerate(stages):
         share += stage.epochs
         later = len(stages) - i - 1
-        end = epochs if later == 0 else min(max(start + 1, round(epochs * share / total)), epochs - later)
+        end = epochs if later == 0 else max(start, min(max(start + 1, round(epochs * share / total)), epochs - later))
         bounds.append((stage, start, end))
         start = end
     return bounds
+
+
+def schedule_span(bounds: Sequence[tuple[Stage, int, int]], first: int) -> tuple[int, int]:
+    """First and last-plus-one epoch of the learning-rate schedule that epoch ``first`` belongs to: from one stage that
+    restarts to the next."""
+    starts = {0, *(start for stage, start, _ in bounds if stage.restart)}
+    end = bounds[-1][2]
+    return max(s for s in starts if s <= first), min((s for s in starts if s > first), default=end)
