@@ -64,6 +64,9 @@ def train_here(rank: int, options: dict[str, Any], folder: str, stop_after: int 
         {"method": "cdb-w", "batch_size": 64, "clip_grad_norm": 1.0},
         {"method": "cdb-s", "batch_size": 33, "precision": "bf16"},
         {"method": "class-aware", "batch_size": 1000},
+        {"method": "crt", "method_kwargs": ("stage1=seesaw", "balance=cdb-s"), "batch_size": 65},
+        {"method": "lws", "method_kwargs": ("balance=cdb-w", "share=.4"), "batch_size": 65},
+        {"method": "ncm", "batch_size": 64},
     ],
     ids=lambda o: o["method"],
 )
