@@ -7,12 +7,13 @@ else; each benchmark's file says what exactly it measures.
 from __future__ import annotations
 
 import argparse
+import os
 
 import cdbw_step
 import cifar_epoch
 import import_time
 import sampler
-from common import Row, hardware, save
+from common import Row, cores, hardware, save
 
 BENCHMARKS = {
     "sampler": sampler.benchmark,
@@ -31,6 +32,9 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}: known are {', '.join(BENCHMARKS)}")
     print(hardware(), flush=True)
+    load = os.getloadavg()[0]
+    if load > cores() / 2:
+        print(f"other processes are at work (load {load:.1f} on {cores()} cores): the times are rough", flush=True)
     for name in arguments.names or BENCHMARKS:
         rows: list[Row] = []
         for row in BENCHMARKS[name]():
