@@ -1,9 +1,9 @@
 """Importing ``longtail`` against importing torch, in fresh processes.
 
-Each process imports the package, then torch, then the names that the README begins with, and notes the time after each.
-``import longtail`` alone loads nothing until a name is used; so the honest figure is that of the names, which need torch
-and our own modules: all three imports together against the second of them. Both sides come from the same processes
-because the import of torch varies more from one process to the next than what we add to it.
+Each process imports the package, then torch, then the names that the README begins with, and notes the time of each.
+``import longtail`` alone loads nothing until a name is used; so the honest figure is that of the names, which need
+torch and our own modules: all three imports together against the second of them. Both sides come from the same
+processes because the import of torch varies more from one process to the next than what we add to it.
 """
 
 from __future__ import annotations
