@@ -139,11 +139,13 @@ def test_presets_do_not_lean_on_defaults_that_may_change(cls):
 
 
 def test_the_defaults_are_in_one_place():
-    difficulty = longtail.ClassDifficulty(3)
+    """But for the mean of the weights, which the methods take over the samples: a difficulty alone has no counts."""
     for cls in (CDBW, CDBWFL, CDBS):
-        assert repr(cls().difficulty(3)) == repr(difficulty)
-        for name in ("tau", "max_tau", "eps", "power", "min_difficulty", "momentum", "normalize", "absent"):
+        difficulty = longtail.ClassDifficulty(3, class_counts=[5, 2, 1], normalize=cls().normalize)
+        assert repr(cls().difficulty([5, 2, 1])) == repr(difficulty)
+        for name in ("tau", "max_tau", "eps", "power", "min_difficulty", "momentum", "absent"):
             assert getattr(cls(), name) == getattr(defaults, f"DEFAULT_{name.upper()}")
+        assert cls().normalize == defaults.METHOD_NORMALIZE
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_progressive_follows_the_length_of_the_training():
 
 
 def test_cdb_s_and_its_difficulty_are_connected():
-    parts = get_method("cdb-s", tau=1).parts(STATS)
+    parts = get_method("cdb-s", tau=1, momentum=0).parts(STATS)
     parts.difficulty.step([1.0, 1.0, 0.0, 0.0])
     assert drawn(parts, epochs=1) == [0, 0, 1, 0]
     parts.difficulty.double().float()

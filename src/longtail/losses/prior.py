@@ -18,6 +18,9 @@ __all__ = ["BalancedSoftmaxLoss", "CDTLoss", "LogitAdjustedLoss", "VSLoss"]
 class _ShiftedCrossEntropy(nn.Module):
     """`shifted_cross_entropy` with the numbers of the classes on the device of the module."""
 
+    temperature: Tensor | None
+    shift: Tensor | None
+
     def __init__(self, temperature: Tensor | None, shift: Tensor | None) -> None:
         super().__init__()
         self.register_buffer("temperature", temperature, persistent=False)
