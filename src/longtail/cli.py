@@ -111,7 +111,7 @@ class Evaluate:
     Args:
         run_folder: The run folder.
         split: Which split.
-        data: Another data set with the same classes, ``NAME[:PATH]``.
+        data: Another data set with the run's classes, ``NAME[:PATH]``; a folder without splits is judged as a whole.
         device: Where to compute.
         out: Also write the metrics to this JSON file.
     """
@@ -413,6 +413,15 @@ def _options(command: str) -> list[str]:
     return ["--help", "--debug"] + [f"--{no}{name}" for name in names for no in ("", "no-")]
 
 
+def _check_lists(words: list[str]) -> None:
+    """Refuse a list in two pieces: the parser would keep the last one alone."""
+    for field in dataclasses.fields(_COMMANDS[words[0]]) if words[0] in _COMMANDS else ():
+        flag = f"--{field.name.replace('_', '-')}"
+        given = [word for word in words if word.partition("=")[0].replace("_", "-") == flag]
+        if "tuple[" in str(field.type) and len(given) > 1:
+            raise LongtailError(f"{flag} is given twice: write all its values after one, e.g. {flag} A B")
+
+
 def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
     """The defaults that ``--config FILE`` gives, if the command has one."""
     if not argv or argv[0] not in ("train", "compare"):
@@ -493,6 +502,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = ["--help"]
 
     def action() -> int:
+        _check_lists(words)
         errors = io.StringIO()
         try:
             with contextlib.redirect_stderr(errors):

@@ -251,6 +251,19 @@ def test_evaluate_on_other_data_uses_the_runs_own_normalisation(run, pictures, t
     assert found["many"] == pytest.approx(judged(run)["many"], abs=0.0051)  # the groups are those of the training
 
 
+def test_evaluate_on_a_folder_without_splits_takes_all_of_it(run, pictures, tmp_path):
+    """Every image counts, a class may be missing, and labels go by the names of the classes."""
+    new = tmp_path / "new"
+    for digit in "9730":
+        shutil.copytree(pictures / "test" / digit, new / digit)
+    words = ["evaluate", str(run), "--data", f"folder:{new}", "--out", str(tmp_path / "found.json")]
+    assert main(words) == 0
+    found = json.loads((tmp_path / "found.json").read_text())["test"]["per_class"]
+    known = judged(run)["per_class"]
+    assert [c for c in range(10) if found[c] is not None] == [0, 3, 7, 9]
+    assert [found[c] for c in (0, 3, 7, 9)] == pytest.approx([known[c] for c in (0, 3, 7, 9)], abs=0.051)
+
+
 def test_predict_labels_files_and_folders(run, pictures, tmp_path, capsys):
     one = pictures / "test" / "3" / sorted(os.listdir(pictures / "test" / "3"))[0]
     capsys.readouterr()

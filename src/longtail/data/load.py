@@ -93,6 +93,7 @@ def load_data(
     select_fraction: float = 0.0,
     download: bool = False,
     root: str | Path | None = None,
+    whole: bool = False,
 ) -> ImageData:
     """Read a classification data set and split it.
 
@@ -116,6 +117,7 @@ def load_data(
         select_fraction: Share likewise for a separate model-selection split; 0: none.
         download: Fetch a missing set with torchvision.
         root: Folder of the images for list files; default: beside the lists.
+        whole: For judging alone: nothing is cut from files, and without a split of their own all of them are ``test``.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -140,7 +142,7 @@ def load_data(
             raise LongtailError(f"the protocol cao is one of {', '.join(_IN_MEMORY)}, not of {name}")
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
-    if len(raw.class_names) < 2:
+    if len(raw.class_names) < 2 and not whole:
         raise LongtailError(f"{spec} has one class only, {raw.class_names[0]}: give the folder above the class folders")
     cuts: dict[str, int | float] = {}
     if recipe is not None:
@@ -155,11 +157,13 @@ def load_data(
             raw.notes.append(
                 "there is no test split: the given val split is the test split, a new val is cut from train"
             )
+        if whole:
+            raw.splits.setdefault("test", raw.splits["train"])
         if "test" not in raw.splits:
             cuts["test"] = TEST_FRACTION
-        if "val" not in raw.splits:
+        if "val" not in raw.splits and not whole:
             cuts["val"] = VAL_FRACTION if val_fraction is None else val_fraction
-    if select_fraction:
+    if select_fraction and not whole:
         cuts["select"] = select_fraction
 
     _cut(raw, cuts, data_seed)

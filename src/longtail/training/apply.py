@@ -44,6 +44,9 @@ class Trained:
             )
         self.folder, self.config = folder, folder.config()
         self.info: dict[str, Any] = read_json(folder.path / "data.json")
+        needed = "class_names class_counts model image_size channels data_channels mean std center_crop".split()
+        if missing := [key for key in needed if key not in self.info]:
+            raise LongtailError(f"{folder.path}/data.json lacks {missing[0]}: train the run again with this version")
         self.class_names: list[str] = self.info["class_names"]
         self.device = torch.device(
             "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
@@ -83,7 +86,8 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
     Args:
         run: The run folder.
         split: ``test``, ``val``, ``train`` or ``select``.
-        data: Another data set, ``NAME[:PATH]``.
+        data: Another data set, ``NAME[:PATH]``. Its classes are known by their names; a folder without splits is judged
+            as a whole.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Returns:
@@ -99,12 +103,9 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         data_seed=config.data_seed,
         val_fraction=config.val_fraction,
         select_fraction=config.select_fraction,
+        whole=data is not None,
     )
-    if list(content.class_names) != trained.class_names:
-        raise LongtailError(
-            f"{content.name} has other classes than the run ({len(content.class_names)} there, "
-            f"{len(trained.class_names)} in the run, or other names): evaluate on data with the same class names"
-        )
+    content = _with_classes(content, split, trained.class_names)
     info = trained.info
     if content.train.in_memory and content.channels != info["data_channels"]:
         raise LongtailError(f"{content.name} has {content.channels} channels, the run's data {info['data_channels']}")
@@ -113,6 +114,20 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
     task.class_counts = info["class_counts"]["train"]  # the shot groups are those of the training
     with trained.autocast():
         return task.evaluate(trained.model, split).metrics
+
+
+def _with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> ImageData:
+    """``data`` with the labels of one split as indices into ``class_names``."""
+    index = {own: c for c, own in enumerate(class_names)}
+    unknown = [own for own in data.class_names if own not in index]
+    if unknown:
+        raise LongtailError(f"{data.name} has a class that the run does not know: {unknown[0]} ({len(unknown)} in all)")
+    part = getattr(data, name, None)
+    if part is None:
+        raise LongtailError(f"{data.name} has no {name!r} split")
+    labels = torch.tensor([index[own] for own in data.class_names])[part.labels]
+    parts: dict[str, Any] = {name: Split(part.images, labels)}
+    return dataclasses.replace(data, class_names=class_names, **parts)
 
 
 def image_files(paths: Sequence[str | Path]) -> list[str]:

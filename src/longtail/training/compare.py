@@ -92,7 +92,10 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int = 1, after: Callable[[Job], N
         from longtail.training.run import train
 
         for job in jobs:
-            train(job.config, job.folder, progress=for_terminal(job.label))
+            try:
+                train(job.config, job.folder, progress=for_terminal(job.label))
+            except LongtailError as error:
+                raise LongtailError(f"{job.label}: {error}") from None
             if after:
                 after(job)
         return

@@ -60,7 +60,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     # -- what state the folder is in -----------------------------------------------------------------------------------
     @property
