@@ -94,11 +94,3 @@ def test_compare_then_label_new_photographs(form, request, tmp_path, capsys):
     assert all({line[1], line[3]} <= set(data["class_names"]) for line in lines)
     assert main(["evaluate", str(out / "cdb-s" / "seed-0")]) == 0
     assert main(["inspect", f"folder:{folder}", "--verify", "--out", str(tmp_path / "look.png")]) == 0
-
-
-def test_files_go_through_worker_processes_all_the_same(photos, tmp_path):
-    words = ["train", f"folder:{photos}", *OPTIONS[2:-4], "--method", "cdb-w"]
-    for workers in ("0", "1"):
-        assert main([*words, "--workers", workers, "--out", str(tmp_path / workers)]) == 0
-    first, second = ((tmp_path / n / "model.safetensors").read_bytes() for n in "01")
-    assert first == second

@@ -139,12 +139,12 @@ def test_plain_fields_are_a_configuration_too(finished, tmp_path):
 
 def test_a_comparison_takes_its_options_from_a_run(finished, tmp_path, capsys):
     config = str(finished / "config.json")
-    words = ["compare", "--config", config, "--methods", "cdb-w", "--seeds", "1", "--out", str(tmp_path)]
+    words = ["compare", "--config", config, "--seeds", "1", "--out", str(tmp_path), "--methods", "cdb-w"]
     assert main(words) == 0
     assert_same_run(tmp_path / "cdb-w" / "seed-0", finished)
     first = snapshot(tmp_path / "cdb-w")
     capsys.readouterr()
-    assert main([*words, "--methods", "cdb-w", "ce"]) == 0  # trains what is missing
+    assert main([*words, "ce"]) == 0  # trains what is missing
     assert "is finished already" in capsys.readouterr().out
     assert snapshot(tmp_path / "cdb-w") == first
     assert (tmp_path / "ce" / "seed-0" / "metrics.json").is_file()
