@@ -464,6 +464,7 @@ def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
     except Exception as error:
         message = _message(error)
         if debug or message is None:
+            _let_the_first_tell()
             raise
         return _fail(message)
 
@@ -483,10 +484,15 @@ def _message(error: Exception) -> str | None:
 
 
 def _fail(message: str, *, code: int = 2) -> int:
-    if not _is_main():
-        time.sleep(_PATIENCE)  # all processes meet most errors: the first one tells, and its end ends the others
+    _let_the_first_tell()
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return code
+
+
+def _let_the_first_tell() -> None:
+    """Most errors meet all processes, or follow from the end of the first, which tells and so ends the others."""
+    if not _is_main():
+        time.sleep(_PATIENCE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -147,14 +147,15 @@ def test_a_batch_too_small_for_two_is_told(run_two, tmp_path):
 
 def torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "longtail"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_torchrun_trains(tmp_path):
-    words = [*DIGITS, "--method", "cdb-w", "--epochs", "4"]
+    words = [*DIGITS, "--method", "cdb-w", "--epochs", "4", "--device", "auto", "--trackers", "tensorboard"]
     done = torchrun([*words, "--out", str(tmp_path / "two")])
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert done.stdout.count("epoch 4/4") == 1  # one process talks
     assert done.stdout.count("run folder") == 1
     assert main([*words, "--out", str(tmp_path / "one")]) == 0

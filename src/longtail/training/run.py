@@ -78,8 +78,8 @@ def train(
     finally:
         progress.stop()
         task.close()
-    if config.trackers:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
     accelerator.wait_for_everyone()
     return metrics
 
@@ -91,8 +91,9 @@ def _accelerator(config: RunConfig, folder: Path) -> Accelerator:
         if importlib.util.find_spec(name) is None:
             raise LongtailError(f"--trackers {name}: the package is missing: pip install {name}")
     AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had another device or precision
+    cpu = config.device == "cpu" or not torch.cuda.is_available()  # left to itself, it makes no group of CPU processes
     return Accelerator(
-        cpu=config.device == "cpu",
+        cpu=cpu,
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with=list(config.trackers) or None,
         project_dir=str(folder),
