@@ -460,7 +460,7 @@ def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
         return _fail("interrupted; the same command continues", code=130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be printed
-        return 0
+        return 141  # as the shell calls it; a run that ends so is continued by the same command
     except Exception as error:
         message = _message(error)
         if debug or message is None:

@@ -153,6 +153,12 @@ def finished(change: Callable[[Path], object] | None = None) -> Callable[[Path],
     return make
 
 
+def comparison(place: Path) -> None:
+    (place / "out" / "ce" / "seed-0").mkdir(parents=True)
+    (place / "out" / "ce" / "seed-0" / "config.json").write_text("{}")
+    picture(place / "a.png")
+
+
 def finished_cao(place: Path) -> None:
     mnist(place)
     words = f"train mnist:mnist --protocol cao --imbalance 100 --method ce {QUICK} --batch-size 512 --out run"
@@ -270,6 +276,7 @@ TABLE = [
     ("unknown baseline", finished(), "report run --baseline focal", "focal"),
     # finished runs
     ("no such run", NOTHING, "evaluate nowhere", "nowhere is no run folder"),
+    ("a comparison, not a run", comparison, "predict out a.png", os.path.join("out", "ce", "seed-0")),
     ("run is not finished", unfinished_run, "evaluate run", "not finished: continue it with"),
     ("predict with it", unfinished_run, "predict run run/config.json", "not finished"),
     ("unknown split", NOTHING, "evaluate run --split dev", "--split: 'dev' is unknown"),

@@ -36,7 +36,9 @@ class Trained:
     def __init__(self, run: str | Path, *, weights: str | None = None, device: str = "cpu") -> None:
         folder = RunFolder(run)
         if not (folder.path / "config.json").is_file():
-            raise LongtailError(f"{folder.path} is no run folder: give the --out folder of longtail train")
+            inside = min(folder.path.glob("*/seed-*/config.json"), default=None)
+            hint = f"it holds some, e.g. {inside.parent}" if inside else "give the --out folder of longtail train"
+            raise LongtailError(f"{folder.path} is no run folder: {hint}")
         if not folder.finished:
             raise LongtailError(
                 f"{folder.path} is not finished: continue it with the command that began it, or with "

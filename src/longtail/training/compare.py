@@ -132,7 +132,8 @@ def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Job]:
                 errors.seek(0)
                 lines = errors.read().decode(errors="replace").strip().splitlines()
             if ended.returncode:
-                reason = lines[-1] if lines else f"exit code {ended.returncode}"
+                ending = "exit code" if ended.returncode > 0 else "ended by signal"
+                reason = lines[-1] if lines else f"{ending} {abs(ended.returncode)}"
                 raise LongtailError(f"{job.label}: {reason.removeprefix('error: ')}")
             yield job
     finally:
