@@ -39,7 +39,7 @@ def measured(difficulty: ClassDifficulty, *rounds: list[float]) -> ClassDifficul
 
 
 def test_before_the_first_measurement_all_weights_are_one():
-    difficulty = ClassDifficulty(4)
+    difficulty = ClassDifficulty(4, tau="sigmoid")
     assert difficulty.weight.tolist() == [1] * 4
     assert difficulty.bias == difficulty.tau == difficulty.steps == 0
     assert difficulty.performance.isnan().all()
@@ -70,13 +70,13 @@ def test_batches_logits_and_indices_add_up():
 
 
 def test_step_forgets_the_counts_and_counts_its_calls():
-    difficulty = measured(ClassDifficulty(2), [1, 0], [0.5, 0.5])
+    difficulty = measured(ClassDifficulty(2, momentum=0), [1, 0], [0.5, 0.5])
     assert difficulty.performance.tolist() == [0.5, 0.5]
     assert difficulty.steps == 2
 
 
 def test_performance_instead_of_counts():
-    difficulty = ClassDifficulty(3)
+    difficulty = ClassDifficulty(3, momentum=0)
     difficulty.update(*answers([1, 1, 1]))
     difficulty.step(performance=torch.tensor([0.2, 0.4, 0.9], dtype=torch.float64))
     assert difficulty.performance.tolist() == pytest.approx([0.2, 0.4, 0.9])
@@ -87,7 +87,7 @@ def test_performance_instead_of_counts():
 
 
 def test_the_returned_weights_are_a_copy_and_the_held_ones_are_live():
-    difficulty = ClassDifficulty(2)
+    difficulty = ClassDifficulty(2, momentum=0)
     held = difficulty.weight
     first = difficulty.step([0.9, 0.1])
     second = difficulty.step([0.1, 0.9])
@@ -99,6 +99,29 @@ def test_fixed_tau_is_kept_and_all_perfect_is_uniform():
     difficulty = measured(ClassDifficulty(3, tau=1.5), [1, 1, 1])
     assert difficulty.tau == 1.5
     assert difficulty.weight.tolist() == [1, 1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(1, 500)), min_size=2, max_size=6))
+def test_sample_normalised_weights_average_to_one_over_the_training_samples(classes):
+    performance, counts = [m / 10 for m, _ in classes], [n for _, n in classes]
+    scaled = ClassDifficulty(len(counts), tau=2, normalize="samples", class_counts=counts)
+    plain = ClassDifficulty(len(counts), tau=2, normalize=True)
+    weight, sum_to_c = scaled.step(performance), plain.step(performance)
+    samples = sum(w * n for w, n in zip(weight.tolist(), counts, strict=True))
+    assert samples / sum(counts) == pytest.approx(1, rel=1e-4)
+    # Only the scale differs.
+    torch.testing.assert_close(weight / weight.sum(), sum_to_c / sum_to_c.sum())
+
+
+def test_sample_normalised_weights_need_the_class_counts():
+    with pytest.raises(LongtailError, match="needs class_counts"):
+        ClassDifficulty(2, normalize="samples")
+    for counts in ([1], [0, 0], [-1, 2]):
+        with pytest.raises(LongtailError, match="class_counts must be 2 numbers"):
+            ClassDifficulty(2, normalize="samples", class_counts=counts)
+    # The hard class has no training sample: there is nothing to scale by.
+    absent = ClassDifficulty(2, tau=2, normalize="samples", class_counts=[0, 5])
+    assert absent.step([0.0, 1.0]).isfinite().all()
 
 
 def test_floor_keeps_a_perfect_class():
