@@ -42,10 +42,12 @@ class Command:
         self.wait()
 
     def interrupt(self) -> None:
+        """SIGINT, as Ctrl-C sends it, if it is still running."""
         assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGINT)
+        if self.running:
+            os.kill(self.process.pid, signal.SIGINT)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """The exit code; ``-9`` after SIGKILL."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"still running after {seconds} s: {self.output}"

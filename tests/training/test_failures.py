@@ -96,14 +96,18 @@ def test_a_place_that_cannot_be_written_is_told(capsys):
 
 
 def test_an_interrupted_run_is_continued(tmp_path, whole):
-    running = Command([*TWO, "--out", tmp_path / "run"])
-    while running.running and not (tmp_path / "run" / "config.json").exists():
-        time.sleep(0.001)
-    running.interrupt()
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        running = Command([*TWO, "--out", folder])
+        while running.running and not (folder / "config.json").exists():
+            time.sleep(0.001)
+        running.interrupt()
+        if running.wait() != 0:  # it was not quicker
+            break
     assert running.wait() == 130
     assert running.errors == ["error: interrupted; the same command continues"]
-    assert run([*TWO, "--out", tmp_path / "run"]).wait() == 0
-    assert_same_run(tmp_path / "run", whole)
+    assert run([*TWO, "--out", folder]).wait() == 0
+    assert_same_run(folder, whole)
 
 
 def test_an_interrupted_comparison_ends_its_processes(tmp_path):
