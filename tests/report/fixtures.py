@@ -89,8 +89,8 @@ def write_run(
             "recall": float(np.mean([r for r in recall if r is not None])),
             "f1": float(np.mean([f1[i] for i in present])),
             "many": group(lambda n: n > 100),
-            "medium": group(lambda n: 20 < n <= 100),
-            "few": group(lambda n: n <= 20),
+            "medium": group(lambda n: 20 <= n <= 100),
+            "few": group(lambda n: n < 20),
             "per_class": recall,
         }
         confusion_rows += [(split, t, p, int(matrix[t, p])) for t, p in zip(*np.nonzero(matrix), strict=True)]

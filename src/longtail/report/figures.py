@@ -48,7 +48,7 @@ class _Ranks:
         """Between which ranks the shot groups change."""
         if self.counts is None:
             return []
-        cuts = {int((self.counts > MANY).sum()), int((self.counts > FEW).sum())}
+        cuts = {int((self.counts > MANY).sum()), int((self.counts >= FEW).sum())}
         return [cut + 0.5 for cut in sorted(cuts) if 0 < cut < len(self)]
 
     def label(self, ax: Axes, *, vertical: bool = False) -> None:

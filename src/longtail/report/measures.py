@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["FEW", "MANY", "MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
 
-# Shot groups by training images, as in the paper's Sec. 4.1.6: many > 100 >= medium > 20 >= few.
+# Shot groups by training images, the rule of `metrics.json`: many > 100 >= medium >= 20 > few.
 MANY, FEW = 100, 20
 
 
@@ -80,8 +80,8 @@ MEASURE_SETS = (
             Measure("recall", "Macro recall", "mean over classes of the class's accuracy; every class counts the same"),
             Measure("f1", "Macro F1", "mean over classes of the harmonic mean of precision and recall"),
             Measure("many", "Many-shot", f"accuracy on classes with more than {MANY} training images"),
-            Measure("medium", "Medium-shot", f"accuracy on classes with {FEW + 1} to {MANY} training images"),
-            Measure("few", "Few-shot", f"accuracy on classes with at most {FEW} training images"),
+            Measure("medium", "Medium-shot", f"accuracy on classes with {FEW} to {MANY} training images"),
+            Measure("few", "Few-shot", f"accuracy on classes with fewer than {FEW} training images"),
             Measure("error", "Error", "share of test images answered wrongly", lower_is_better=True, of=_error),
         ),
         headline="error",
@@ -126,8 +126,8 @@ def shot_groups(train_counts: tuple[int, ...]) -> list[tuple[str, int]]:
     """The shot groups that have classes and their number of classes, most frequent first."""
     groups = (
         (f"many-shot (> {MANY} images)", lambda n: n > MANY),
-        (f"medium-shot ({FEW + 1} to {MANY})", lambda n: FEW < n <= MANY),
-        (f"few-shot (≤ {FEW})", lambda n: n <= FEW),
+        (f"medium-shot ({FEW} to {MANY})", lambda n: FEW <= n <= MANY),
+        (f"few-shot (< {FEW})", lambda n: n < FEW),
     )
     sizes = ((name, sum(map(inside, train_counts))) for name, inside in groups)
     return [(name, size) for name, size in sizes if size]
