@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -58,6 +59,25 @@ def test_another_configuration_is_refused(finished, capsys, change):
     key = change.split()[0][2:].replace("-", "_")
     assert f"another configuration ({key}: " in line and str(finished) in line
     assert snapshot(finished) == before
+
+
+def test_a_changed_default_is_another_configuration(finished, tmp_path, capsys):
+    """The folder tells by the values, not by the words of the command, which are the same."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    content["hyperparameters"]["tau"] = 0.5  # as if that had been the default
+    path.write_text(json.dumps(content))
+    line = refused(capsys, [*ONE, "--out", str(folder)])
+    assert "another configuration (method_kwargs: {'tau': 0.5} there, {'tau': 2.0} here)" in line
+    assert main([*ONE, "--method-kwargs", "tau=0.5", "--out", str(folder)]) == 0
+    del content["hyperparameters"]  # a folder from before they were written
+    path.write_text(json.dumps(content))
+    assert main([*ONE, "--method-kwargs", "tau=2", "--out", str(folder)]) == 0
+    content["hyperparameters"] = {"another": 1}
+    path.write_text(json.dumps(content))
+    assert "unknown hyperparameter 'another'" in refused(capsys, [*ONE, "--out", str(folder)])
 
 
 def test_an_unfinished_run_is_continued_unless_told_otherwise(finished, tmp_path, capsys):

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.photos import is_image
 from longtail.errors import LongtailError
-from longtail.methods import ClassStats, get_method
+from longtail.methods import ClassStats
 from longtail.models import create_model, final_linear
 from longtail.tasks.image import ImageTask
 from longtail.training.config import RunConfig
 from longtail.training.files import atomic, load_weights, read_json
 from longtail.training.folder import RunFolder
-from longtail.training.kwargs import parse_kwargs
 
 __all__ = ["evaluate", "export", "load_run", "predict"]
 
@@ -59,8 +58,7 @@ class Trained:
             in_channels=self.info["channels"],
             image_size=self.info["image_size"],
         )
-        method = get_method(self.config.method, **parse_kwargs(self.config.method_kwargs))
-        head = method.parts(ClassStats(class_counts=self.info["class_counts"]["train"])).head
+        head = folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])).head
         if head is not None:
             parent, name, linear = final_linear(model)
             setattr(parent, name, head(linear))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import platform
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ import torch
 
 import longtail
 from longtail.errors import LongtailError
+from longtail.kwargs import parse_kwargs
+from longtail.methods import Method, get_method
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.files import (
@@ -40,6 +43,10 @@ PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "prec
 CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "trackers", "workers")
+
+
+def _hyperparameters(method: Method) -> dict[str, Any]:
+    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
 
 
 def _versions() -> dict[str, str]:
@@ -76,6 +83,12 @@ class RunFolder:
         """The resolved configuration that the folder was made with."""
         return read_config(self.path / "config.json")
 
+    def method(self) -> Method:
+        """The method with the hyperparameters that the run was begun with, also where a default changed since."""
+        config, content = self.config(), read_json(self.path / "config.json")
+        recorded = content.get("hyperparameters")
+        return get_method(config.method, **(parse_kwargs(config.method_kwargs) if recorded is None else recorded))
+
     def check(self, config: RunConfig) -> None:
         """Look whether ``config`` (resolved) may run in this folder; changes nothing.
 
@@ -86,6 +99,11 @@ class RunFolder:
             raise LongtailError(f"{self.path} is a file: choose another --out")
         if (self.path / "config.json").is_file():
             mine, theirs = config.to_dict(), self.config().to_dict()
+            if mine["method"] == theirs["method"]:  # by value, not by the words that were given: a default may change
+                here = _hyperparameters(get_method(config.method, **parse_kwargs(config.method_kwargs)))
+                there = _hyperparameters(self.method())
+                mine["method_kwargs"] = {k: v for k, v in here.items() if v != there[k]}
+                theirs["method_kwargs"] = {k: there[k] for k in mine["method_kwargs"]}
             for key in mine:
                 if key not in _FREE and mine[key] != theirs[key]:
                     raise LongtailError(
@@ -110,7 +128,9 @@ class RunFolder:
             self.check(config)
             if not (self.path / "config.json").is_file():
                 content = {"longtail": longtail.__version__, "versions": _versions()}
+                method = get_method(config.method, **parse_kwargs(config.method_kwargs))
                 content |= {"hardware": hardware(config.device), "config": config.to_dict()}
+                content |= {"hyperparameters": _hyperparameters(method)}
                 write_json(self.path / "config.json", content)
             yield
 
