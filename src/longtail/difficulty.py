@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -10,16 +11,33 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from longtail.errors import LongtailError
-from longtail.functional import TauRule, correct_counts, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
+from longtail.functional import (
+    Measure,
+    TauRule,
+    class_performance,
+    class_sums,
+    difficulty_weights,
+    dynamic_tau,
+    performance_bias,
+    resolve_tau,
+    shrunk_performance,
+    sums_shape,
+)
 from longtail.functional._checks import check_choice, check_range, checked_performance
 
-__all__ = ["Absent", "ClassDifficulty", "Normalize", "all_reduce_sum"]
+__all__ = ["Absent", "ClassDifficulty", "Normalize", "Shrinkage", "Source", "all_reduce_sum"]
 
 Absent = Literal["keep", "hard", "error"]
 """What becomes of a class that the held-out split lacks."""
 
 Normalize = bool | Literal["samples"]
 """Scale of the weights."""
+
+Shrinkage = float | Literal["auto"]
+"""How strongly the performance of a class with few samples is drawn to that of all."""
+
+Source = Literal["held-out", "train"]
+"""The samples on which the difficulty is measured."""
 
 # The one place of the defaults: ClassDifficulty and the CDB methods take them from here.
 DEFAULT_TAU: float | TauRule = 2.0
@@ -31,6 +49,10 @@ DEFAULT_MOMENTUM = 0.8
 DEFAULT_NORMALIZE: Normalize = True
 METHOD_NORMALIZE: Normalize = "samples"  # of the methods, which know the class counts
 DEFAULT_ABSENT: Absent = "keep"
+DEFAULT_BIAS_QUANTILE = 0.0
+DEFAULT_MEASURE: Measure = "recall"
+DEFAULT_SHRINKAGE: Shrinkage = 0.0
+DEFAULT_SOURCE: Source = "held-out"
 
 
 class ClassDifficulty(nn.Module):
@@ -53,6 +75,10 @@ class ClassDifficulty(nn.Module):
     process must call it. The running counts are part of the state dict but not a buffer, because
     ``DistributedDataParallel`` overwrites buffers with those of process 0.
 
+    Without a held-out split, ``source="train"``: ``update`` with the logits of every training batch, as they were
+    before the optimiser's step on it, and ``step`` after the epoch. On a GPU the values are not checked then, so that
+    training does not wait for it.
+
     Args:
         num_classes: C.
         tau: Focusing parameter: a number >= 0, or a rule of `longtail.functional.dynamic_tau`.
@@ -66,8 +92,18 @@ class ClassDifficulty(nn.Module):
             samples is 1, which keeps the size of the gradient steps when the easy classes hold most samples (needs
             ``class_counts``). False: as they are.
         class_counts: Training samples of each class, ``[C]``; only ``normalize="samples"`` uses them.
-        absent: A class without held-out samples: ``"keep"`` its last performance (if it never had one, it takes no
-            part: weight 1), ``"hard"`` counts it as performance 0, ``"error"`` raises.
+        absent: A class without samples since the last step: ``"keep"`` its last performance (if it never had one, it
+            takes no part: weight 1), ``"hard"`` counts it as performance 0, ``"error"`` raises.
+        bias_quantile: In [0, 0.5): quantiles of the classes that take the place of the best and the worst one in the
+            bias, which does not then depend on a single class; 0 is Eq. 5.
+        measure: What is counted as the performance of a class: ``"recall"`` is its accuracy (Eq. 1); ``"soft"``,
+            ``"loss"`` and ``"ap"``, which need logits, ``"precision"`` and ``"f1"`` are defined in
+            `longtail.functional.measures`. ``"ap"`` keeps ``4096 * C`` bytes.
+        shrinkage: Draws a class towards the performance of all samples, as if it had so many more of them that did as
+            well as those; ``"auto"`` estimates the number, so that differences that are no larger than chance vanish
+            (see `longtail.functional.shrunk_performance`). 0: off.
+        source: ``"held-out"`` or ``"train"``: where the samples come from. Training loops read it; it does not change
+            what is computed.
 
     Attributes:
         weight: float32 ``[C]``, the class weights.
@@ -98,6 +134,10 @@ class ClassDifficulty(nn.Module):
         momentum: float = DEFAULT_MOMENTUM,
         normalize: Normalize = DEFAULT_NORMALIZE,
         absent: Absent = DEFAULT_ABSENT,
+        bias_quantile: float = DEFAULT_BIAS_QUANTILE,
+        measure: Measure = DEFAULT_MEASURE,
+        shrinkage: Shrinkage = DEFAULT_SHRINKAGE,
+        source: Source = DEFAULT_SOURCE,
         class_counts: Sequence[int] | Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -106,6 +146,11 @@ class ClassDifficulty(nn.Module):
         check_range(momentum, "momentum", 0, 1, open_high=True)
         check_range(min_difficulty, "min_difficulty", 0, 1)
         check_choice(absent, "absent policy", get_args(Absent))
+        check_choice(source, "source", get_args(Source))
+        check_range(bias_quantile, "bias_quantile", 0, 0.5, open_high=True)
+        if shrinkage != "auto":
+            check_range(shrinkage, "shrinkage", 0, math.inf, open_high=True)
+        shape = sums_shape(measure, num_classes)
         if not isinstance(normalize, bool) and normalize != "samples":
             raise LongtailError(f"normalize is {normalize!r}: it must be True, False or 'samples'")
         if normalize == "samples" and class_counts is None:
@@ -121,6 +166,10 @@ class ClassDifficulty(nn.Module):
         self.min_difficulty = min_difficulty
         self.normalize = normalize
         self.absent = absent
+        self.bias_quantile = bias_quantile
+        self.measure: Measure = measure
+        self.shrinkage: Shrinkage = shrinkage
+        self.source: Source = source
         dynamic_tau(0.0, growth="poly", max_tau=max_tau, eps=eps, power=power)  # checks all, whichever rule is in use
         self._tau_options: dict[str, Any] = {"tau": tau, "max_tau": max_tau, "eps": eps, "power": power}
         self.register_buffer("weight", torch.ones(num_classes))
@@ -128,7 +177,7 @@ class ClassDifficulty(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("tau", resolve_tau(torch.zeros(()), **self._tau_options))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._counts = torch.zeros(2, num_classes, dtype=torch.int64)  # right answers, samples
+        self._counts = torch.zeros(shape, dtype=torch.int64)  # by default: right answers, samples
 
     @property
     def difficulty(self) -> Tensor:
@@ -137,7 +186,7 @@ class ClassDifficulty(nn.Module):
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Count the right answers of one held-out batch, on whatever device it is.
+        """Count the answers of one batch, on whatever device it is.
 
         Args:
             prediction: Logits ``[B, C]`` or class indices ``[B]``; dense ``[B, C, d1, ...]`` or ``[B, d1, ...]``.
@@ -145,17 +194,21 @@ class ClassDifficulty(nn.Module):
             target: Class indices ``[B]``, dense ``[B, d1, ...]``.
 
         Raises:
-            LongtailError: a label outside [0, C), NaN logits, or shapes that do not fit; nothing is counted then.
+            LongtailError: a label outside [0, C), NaN logits, shapes that do not fit, or class indices where the
+                measure needs logits; nothing is counted then.
         """
-        self._counts += correct_counts(prediction, target, num_classes=self.num_classes).to(self._counts.device)
+        check = self.source == "held-out" or prediction.device.type == "cpu"
+        sums = class_sums(prediction, target, num_classes=self.num_classes, measure=self.measure, check=check)
+        self._counts += sums.to(self._counts.device)
 
     @torch.no_grad()
     def step(self, performance: Tensor | None = None) -> Tensor:
         """Turn what was counted since the last step into new weights.
 
         Args:
-            performance: ``[C]`` in [0, 1] to use instead of the counted accuracy: average precision, F1, ...; NaN marks
-                a class that could not be measured. Under ``torch.distributed`` every process must give the same.
+            performance: ``[C]`` in [0, 1] to use as it is instead of what was counted: average precision of boxes, ...;
+                NaN marks a class that could not be measured. Under ``torch.distributed`` every process must give the
+                same.
 
         Returns:
             A copy of the new weights, float32 ``[C]``.
@@ -169,7 +222,7 @@ class ClassDifficulty(nn.Module):
         new = torch.where(self.performance.isnan(), measured, smoothed)
         new = torch.where(measured.isnan(), self.performance, new)
         known = ~new.isnan()
-        bias = performance_bias(new[known], eps=self._tau_options["eps"])
+        bias = performance_bias(new[known], eps=self._tau_options["eps"], quantile=self.bias_quantile)
         tau = resolve_tau(bias, **self._tau_options)
         weight = torch.ones_like(self.weight)
         weight[known] = difficulty_weights(
@@ -192,10 +245,10 @@ class ClassDifficulty(nn.Module):
     def _measured(self, performance: Tensor | None) -> Tensor:
         """This round's performance ``[C]``, NaN where a class is absent and ``absent="keep"``."""
         if performance is None:
-            right, total = all_reduce_sum(self._counts)
-            if not bool(total.any()):
+            measured, samples = class_performance(all_reduce_sum(self._counts), measure=self.measure)
+            if not bool(samples.any()):
                 raise LongtailError("no prediction since the last step: call update(prediction, target) first")
-            measured = right.to(torch.float32) / total  # 0 / 0 is NaN: absent
+            measured = shrunk_performance(measured, samples, strength=self.shrinkage)
         else:
             measured = torch.as_tensor(performance).to(self.performance)
             if measured.shape != self.performance.shape:
@@ -206,8 +259,9 @@ class ClassDifficulty(nn.Module):
         checked_performance(torch.where(absent, 0, measured))
         if self.absent == "error" and bool(absent.any()):
             missing = absent.nonzero().flatten().tolist()
+            where = "the held-out split has" if self.source == "held-out" else "this epoch had"
             raise LongtailError(
-                f"the held-out split has no sample of class {', '.join(map(str, missing[:5]))}"
+                f"{where} no sample of class {', '.join(map(str, missing[:5]))}"
                 f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}: add some, or use absent='keep'"
             )
         return measured.nan_to_num(0.0) if self.absent == "hard" else measured
@@ -232,6 +286,10 @@ class ClassDifficulty(nn.Module):
             "momentum": self.momentum,
             "normalize": self.normalize,
             "absent": self.absent,
+            "bias_quantile": self.bias_quantile,
+            "measure": self.measure,
+            "shrinkage": self.shrinkage,
+            "source": self.source,
         }
         return ", ".join([str(self.num_classes), *(f"{name}={value!r}" for name, value in options.items())])
 

@@ -5,7 +5,14 @@ Hyperparameters are keyword-only and their defaults are the paper's. C is the nu
 
 from longtail.functional.classifiers import class_means, tau_normalized
 from longtail.functional.counting import correct_counts, per_class_scores, predicted_classes, top_k_hits
-from longtail.functional.difficulty import TauRule, difficulty_weights, dynamic_tau, performance_bias, resolve_tau
+from longtail.functional.difficulty import (
+    TauRule,
+    difficulty_shift,
+    difficulty_weights,
+    dynamic_tau,
+    performance_bias,
+    resolve_tau,
+)
 from longtail.functional.frequency import (
     difficulty_probabilities,
     effective_number_weights,
@@ -16,14 +23,26 @@ from longtail.functional.frequency import (
 from longtail.functional.logits import class_temperatures, log_prior, shifted_cross_entropy
 from longtail.functional.losses import focal_loss, hinge_loss, mse_loss, sigmoid_focal_loss
 from longtail.functional.margins import ldam_loss, ldam_margins
+from longtail.functional.measures import (
+    Measure,
+    class_performance,
+    class_sums,
+    shrinkage_strength,
+    shrunk_performance,
+    sums_shape,
+)
 from longtail.functional.rivals import seesaw_loss, sigmoid_equalization_loss, softmax_equalization_loss
 
 __all__ = [
+    "Measure",
     "TauRule",
     "class_means",
+    "class_performance",
+    "class_sums",
     "class_temperatures",
     "correct_counts",
     "difficulty_probabilities",
+    "difficulty_shift",
     "difficulty_weights",
     "dynamic_tau",
     "effective_number_weights",
@@ -42,9 +61,12 @@ __all__ = [
     "resolve_tau",
     "seesaw_loss",
     "shifted_cross_entropy",
+    "shrinkage_strength",
+    "shrunk_performance",
     "sigmoid_equalization_loss",
     "sigmoid_focal_loss",
     "softmax_equalization_loss",
+    "sums_shape",
     "tau_normalized",
     "top_k_hits",
 ]

@@ -11,13 +11,14 @@ from longtail.functional._checks import check_labels
 __all__ = ["correct_counts", "per_class_scores", "predicted_classes", "top_k_hits"]
 
 
-def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int) -> Tensor:
+def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int, values: bool = True) -> Tensor:
     """Class indices from logits or indices, checked against the targets.
 
     Args:
         prediction: Logits ``[B, C]`` (dense: ``[B, C, d1, ...]``), or class indices of the shape of ``target``.
         target: Class indices ``[B]`` (dense: ``[B, d1, ...]``).
         num_classes: C.
+        values: Check the values too, for which a GPU must be waited for; False: only shapes and types.
 
     Returns:
         Class indices of the shape of ``target``.
@@ -25,7 +26,7 @@ def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int) -
     Raises:
         LongtailError: shapes or types that do not fit, a label outside [0, C), or NaN among the logits.
     """
-    check_labels(target, num_classes)
+    check_labels(target, num_classes, values=values)
     shape = tuple(target.shape)
     if prediction.shape == target.shape and not prediction.is_floating_point():
         return prediction
@@ -35,7 +36,7 @@ def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int) -
             f"do not fit targets of shape {list(shape)}: give logits [B, {num_classes}] or integer class indices [B]"
         )
     value, index = prediction.max(1)
-    if prediction.is_floating_point() and bool(value.isnan().any()):  # max is NaN wherever a logit is
+    if values and prediction.is_floating_point() and bool(value.isnan().any()):  # max is NaN wherever a logit is
         raise LongtailError(
             f"{int(value.isnan().sum())} of {value.numel()} predictions have NaN logits: the model has diverged "
             "(lower the learning rate) or its input is broken"

@@ -12,20 +12,23 @@ from torch import Tensor
 from longtail.errors import LongtailError
 from longtail.functional._checks import check_choice, check_range, checked_performance, full_precision
 
-__all__ = ["TauRule", "difficulty_weights", "dynamic_tau", "performance_bias", "resolve_tau"]
+__all__ = ["TauRule", "difficulty_shift", "difficulty_weights", "dynamic_tau", "performance_bias", "resolve_tau"]
 
 TauRule = Literal["linear", "poly", "log", "sigmoid", "accv", "code2020"]
 """Rules that turn the bias into tau: the paper's four, and those of the 2020 conference paper and its code."""
 
 
-def performance_bias(performance: Tensor, *, eps: float = 0.01) -> Tensor:
+def performance_bias(performance: Tensor, *, eps: float = 0.01, quantile: float = 0.0) -> Tensor:
     """How unevenly the classes perform (Eq. 5): ``max(max(A) / (min(A) + eps) - 1, 0)``.
 
-    Zero exactly when no two classes differ by more than ``eps``; at most ``1 / eps - 1``.
+    Zero exactly when no two classes differ by more than ``eps``; at most ``1 / eps - 1``. With many classes one of them
+    nearly always has performance 0, and the bias stays near its bound. A ``quantile`` q replaces the best and the worst
+    class by the (1 - q) and q quantiles of the classes (with linear interpolation); it is never larger than Eq. 5.
 
     Args:
         performance: Performance of each class, ``[C]`` in [0, 1], higher is better (accuracy, AP, ...).
         eps: Keeps the bias finite when a class has performance 0; in (0, 1).
+        quantile: In [0, 0.5); 0 is Eq. 5.
 
     Returns:
         Scalar >= 0, float32 (float64 for float64 input).
@@ -34,8 +37,12 @@ def performance_bias(performance: Tensor, *, eps: float = 0.01) -> Tensor:
         LongtailError: a value is NaN (class not measured) or outside [0, 1].
     """
     check_range(eps, "eps", 0, 1, open_low=True, open_high=True)
+    check_range(quantile, "bias_quantile", 0, 0.5, open_high=True)
     performance = checked_performance(performance)
-    return (performance.max() / (performance.min() + eps) - 1).clamp(min=0)
+    best, worst = performance.max(), performance.min()
+    if quantile > 0:
+        best, worst = performance.quantile(1 - quantile), performance.quantile(quantile)
+    return (best / (worst + eps) - 1).clamp(min=0)
 
 
 def dynamic_tau(
@@ -150,3 +157,24 @@ def difficulty_weights(
     relative = torch.where(hardest > 0, difficulty / hardest.clamp(min=torch.finfo(difficulty.dtype).tiny), 1)
     weight = relative**exponent
     return weight * (len(weight) / weight.sum())
+
+
+def difficulty_shift(weight: Tensor, *, strength: float = 1.0) -> Tensor:
+    """What class weights add to the logits in training: ``-strength * log(w_c / max(w))``.
+
+    The cross-entropy of shifted logits is ``log(1 + sum_j exp(z_j - z_y + strength * log(w_y / w_j)))``: class y must
+    be ahead of class j by a margin that grows with its weight. Hence the minus, as with the prior ``log n_c`` of
+    balanced softmax, whose handicap goes to the rare classes. In evaluation the logits are taken as they are. The scale
+    of the weights does not matter, and a ratio below 1/1000 (an imbalance of 1000, for a prior) counts as that.
+
+    Args:
+        weight: ``[C]`` >= 0.
+        strength: At least 0.
+
+    Returns:
+        ``[C]``, at least 0: 0 for the class with the largest weight; all 0 where all weights are equal.
+    """
+    weight = full_precision(weight)
+    largest = weight.max()
+    ratio = torch.where(largest > 0, weight / largest.clamp(min=torch.finfo(weight.dtype).tiny), 1)
+    return -strength * ratio.clamp(min=1e-3).log()
