@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longtail.functional._checks import full_precision
 from longtail.losses.weighted import ClassWeightedLoss, Reduction
 
 __all__ = ["FocalLoss"]
@@ -18,3 +23,14 @@ class FocalLoss(ClassWeightedLoss):
 
     def __init__(self, *, gamma: float = 1.0, reduction: Reduction = "mean", ignore_index: int = -100) -> None:
         super().__init__(None, base="focal", reduction=reduction, gamma=gamma, ignore_index=ignore_index)
+
+    def instance_weight(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``(1 - p) ** gamma`` of each sample: what its cross-entropy counts, in [0, 1]; 0 for ignored ones.
+
+        Args:
+            prediction: Logits ``[N, C]`` or dense ``[N, C, d1, ...]``.
+            target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        """
+        loss = F.cross_entropy(full_precision(prediction), target, reduction="none", ignore_index=self.ignore_index)
+        weight = (-torch.expm1(-loss)).clamp(min=0) ** self._options["gamma"]
+        return torch.where(target == self.ignore_index, 0, weight)

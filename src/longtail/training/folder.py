@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ HISTORY = (
     "val_balanced_accuracy", "data_seconds",
 )  # fmt: skip
 DIFFICULTY = ("epoch", "class", "performance", "difficulty", "weight")
+HARD = ("epoch", "class", "seen", "hard")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
 CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
@@ -166,17 +167,21 @@ class RunFolder:
         if not rewrite:
             return state
         done = state["epoch"] if state else 0
-        for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY)):
+        for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY), ("hard.csv", HARD)):
             rows = read_csv(self.path / name)
             kept = [row for row in rows if row.get("epoch", "").isdecimal() and int(row["epoch"]) <= done]
             if (self.path / name).is_file():
                 write_csv(self.path / name, columns, kept)
         return state
 
-    def record(self, history: dict[str, Any], difficulty: Iterable[dict[str, Any]]) -> None:
+    def record(
+        self, history: dict[str, Any], difficulty: Iterable[dict[str, Any]], hard: Sequence[dict[str, Any]] = ()
+    ) -> None:
         """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing."""
         append_csv(self.path / "history.csv", HISTORY, [history])
         append_csv(self.path / "difficulty.csv", DIFFICULTY, difficulty)
+        if hard:
+            append_csv(self.path / "hard.csv", HARD, hard)
 
     def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
         """Put ``state`` in place of the previous checkpoint in one step.
