@@ -76,8 +76,8 @@ class ClassDifficulty(nn.Module):
     ``DistributedDataParallel`` overwrites buffers with those of process 0.
 
     Without a held-out split, ``source="train"``: ``update`` with the logits of every training batch, as they were
-    before the optimiser's step on it, and ``step`` after the epoch. On a GPU the values are not checked then, so that
-    training does not wait for it.
+    before the optimiser's step on it, and ``step`` after the epoch. NaN is not looked for then (nor, on a GPU, labels
+    out of range), so that training does not wait.
 
     Args:
         num_classes: C.
@@ -197,7 +197,7 @@ class ClassDifficulty(nn.Module):
             LongtailError: a label outside [0, C), NaN logits, shapes that do not fit, or class indices where the
                 measure needs logits; nothing is counted then.
         """
-        check = self.source == "held-out" or prediction.device.type == "cpu"
+        check = self.source == "held-out"
         sums = class_sums(prediction, target, num_classes=self.num_classes, measure=self.measure, check=check)
         self._counts += sums.to(self._counts.device)
 

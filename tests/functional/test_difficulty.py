@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 
 from longtail.errors import LongtailError
-from longtail.functional import difficulty_weights, dynamic_tau, performance_bias
+from longtail.functional import difficulty_shift, difficulty_weights, dynamic_tau, performance_bias
 
 PAPER = ("linear", "poly", "log", "sigmoid")
 RULES = (*PAPER, "accv", "code2020")
@@ -253,3 +253,40 @@ def test_a_mistake_is_one_clear_line(arguments, message):
 def test_an_accuracy_that_rounds_to_above_one_is_accepted():
     weights = difficulty_weights(torch.tensor([1 + 1e-7, 0.5]))
     assert weights.tolist() == [0, 2]
+
+
+# Quantiles in the bias, weights as a shift of the logits
+
+
+@given(accuracies, st.floats(0, 0.49))
+def test_the_bias_by_quantiles_is_never_larger(accuracy, quantile):
+    full = performance_bias(tensor(accuracy))
+    assert 0 <= float(performance_bias(tensor(accuracy), quantile=quantile)) <= float(full) + 1e-9
+    assert torch.equal(performance_bias(tensor(accuracy), quantile=0), full)
+
+
+def test_one_failed_class_of_many_does_not_saturate_the_bias_by_quantiles():
+    accuracy = torch.tensor([0.0, *[0.5] * 98, 0.9])
+    assert performance_bias(accuracy) > 80
+    assert performance_bias(accuracy, quantile=0.05) == 0
+
+
+@pytest.mark.parametrize("quantile", [-0.1, 0.5, "median", math.nan])
+def test_another_quantile_is_refused(quantile):
+    with pytest.raises(LongtailError, match="bias_quantile is"):
+        performance_bias(tensor([0.1, 0.9]), quantile=quantile)
+
+
+@given(st.lists(st.floats(0, 4), min_size=1, max_size=6), st.floats(0, 3))
+def test_the_shift_is_the_formula_and_handicaps_the_heavier_class(weights, strength):
+    shift = difficulty_shift(tensor(weights), strength=strength)
+    largest = max(weights)
+    expected = [-strength * math.log(max(w / largest, 1e-3)) if largest > 1e-300 else 0 for w in weights]
+    assert shift.tolist() == pytest.approx(expected, abs=1e-9)
+    heavy_first = shift[tensor(weights).argsort(descending=True)]
+    assert bool((heavy_first.diff() >= 0).all())
+
+
+def test_equal_weights_shift_nothing_exactly():
+    for weight in (0.0, 1.0, 2.5):
+        assert difficulty_shift(torch.full((3,), weight)).tolist() == [0, 0, 0]

@@ -21,13 +21,14 @@ rounded down to bins, which takes samples of one bin as tied. It depends on the 
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_range, full_precision
+from longtail.functional._checks import check_choice, check_labels, check_range, full_precision
 from longtail.functional.counting import predicted_classes
 
 __all__ = ["Measure", "class_performance", "class_sums", "shrinkage_strength", "shrunk_performance", "sums_shape"]
@@ -58,7 +59,8 @@ def class_sums(
         target: Class indices ``[B]``, dense ``[B, d1, ...]``.
         num_classes: C.
         measure: See above.
-        check: Look at the values for labels out of range and NaN, for which a GPU must be waited for.
+        check: Look for labels out of range and for NaN, for which a GPU must be waited for; False: only for such labels
+            on the CPU.
 
     Returns:
         int64 of the `sums_shape`, on the device of ``prediction``.
@@ -67,6 +69,7 @@ def class_sums(
         LongtailError: shapes, types or (where checked) values that do not fit; class indices where logits are needed.
     """
     shape = sums_shape(measure, num_classes)
+    check_labels(target, num_classes, values=not check and target.device.type == "cpu")
     predicted = predicted_classes(prediction, target, num_classes=num_classes, values=check)
     sums = torch.zeros(shape, dtype=torch.int64, device=predicted.device)
     label = target.to(predicted.device, torch.int64).flatten()
@@ -81,10 +84,11 @@ def class_sums(
         return sums
     if prediction is predicted:
         raise LongtailError(f"measure {measure!r} needs logits [B, {num_classes}]: class indices hold no probability")
-    log_p = full_precision(prediction).movedim(1, -1).reshape(-1, num_classes).log_softmax(1)
+    logits = full_precision(prediction).movedim(1, -1).reshape(-1, num_classes)
+    log_p = logits.log_softmax(1).nan_to_num(nan=-math.inf, neginf=-math.inf)
     if measure == "ap":
-        log_odds = log_p - (-torch.expm1(log_p)).log()
-        bins = ((log_odds * _BINS_A_UNIT).floor() + _BINS // 2).clamp(0, _BINS - 1).to(torch.int64)
+        bins = (_log_odds(logits, log_p) * _BINS_A_UNIT).floor() + _BINS // 2
+        bins = bins.nan_to_num(nan=0).clamp(0, _BINS - 1).to(torch.int64)
         cell = bins + torch.arange(num_classes, device=bins.device) * _BINS
         own = cell.gather(1, label.unsqueeze(1)).flatten()
         sums[0].view(-1).index_add_(0, own, ones)
@@ -95,6 +99,14 @@ def class_sums(
     sums[0].index_add_(0, label, (value * _UNIT).round().to(torch.int64))
     sums[1].index_add_(0, label, ones)
     return sums
+
+
+def _log_odds(logits: Tensor, log_p: Tensor) -> Tensor:
+    """``log(p / (1 - p))``; of the largest p, near 1, by way of the others."""
+    largest = logits.argmax(1, keepdim=True)
+    rest = logits.scatter(1, largest, -math.inf).logsumexp(1, keepdim=True)
+    log_odds = log_p - torch.log1p(-log_p.exp())
+    return log_odds.scatter(1, largest, logits.gather(1, largest) - rest)
 
 
 def class_performance(sums: Tensor, *, measure: Measure = "recall") -> tuple[Tensor, Tensor]:

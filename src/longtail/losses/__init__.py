@@ -1,5 +1,6 @@
 """Loss modules: thin shells over `longtail.functional`."""
 
+from longtail.losses.composed import WeightForm, class_weighted
 from longtail.losses.equalization import EqualizationLoss
 from longtail.losses.focal import FocalLoss
 from longtail.losses.ldam import LDAMLoss
@@ -17,4 +18,6 @@ __all__ = [
     "LogitAdjustedLoss",
     "SeesawLoss",
     "VSLoss",
+    "WeightForm",
+    "class_weighted",
 ]

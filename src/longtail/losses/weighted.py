@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from longtail import functional
 from longtail.errors import LongtailError
 from longtail.functional._checks import check_choice, check_labels, check_range, full_precision
+from longtail.functional.logits import by_class
 
 __all__ = ["Base", "ClassWeightedLoss", "Reduction"]
 
@@ -78,17 +79,33 @@ class ClassWeightedLoss(nn.Module):
             if self.base != owner and self._options[name] != _DEFAULTS[name]:
                 raise LongtailError(f"{name} belongs to the base loss {owner!r}: it would do nothing here")
         self.loss = _per_sample(base, **self._options)
+        self._shift: tuple[Any] = (None,)
+        self.set_weight(weight)
+
+    def set_weight(self, weight: Tensor | Sequence[float] | Any | None) -> None:
+        """Take another source of the weights; see the class."""
         if weight is not None and not hasattr(weight, "weight"):
             weight = _checked_weight(weight)
-        self._source = (weight,)  # the tuple keeps a module from being registered here
+        self._source: tuple[Any] = (weight,)  # the tuple keeps a module from being registered here
+
+    def set_shift(self, source: Any) -> None:
+        """Add the ``weight`` of ``source``, one number a class, to the logits before the loss sees them."""
+        self._shift = (source,)
+
+    @property
+    def source(self) -> Any:
+        """Where the weights come from; None: all ones."""
+        return self._source[0]
 
     @property
     def weight(self) -> Tensor | None:
         """The source's class weights now, ``[C]``; None: all ones."""
-        source: Any = self._source[0]
-        return getattr(source, "weight", source)
+        return getattr(self.source, "weight", self.source)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self._shift[0] is not None:
+            prediction = full_precision(prediction)
+            prediction = prediction + by_class(self._shift[0].weight, prediction)
         valid = target != self.ignore_index
         label = target.masked_fill(~valid, 0)
         self._check(prediction, target, label)
@@ -134,7 +151,7 @@ class ClassWeightedLoss(nn.Module):
             check_labels(label, num_classes, values=label.device.type == "cpu")
 
     def extra_repr(self) -> str:
-        (source,) = self._source
+        source = self.source
         name = f"Tensor[{len(source)}]" if isinstance(source, Tensor) else type(source).__name__
         options = {"base": self.base, "reduction": self.reduction, **self._options, "ignore_index": self.ignore_index}
         return ", ".join([name, *(f"{key}={value!r}" for key, value in options.items())])

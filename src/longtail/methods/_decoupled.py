@@ -10,8 +10,8 @@ from torch import nn
 
 from longtail.errors import LongtailError
 from longtail.functional._checks import check_choice, check_range
-from longtail.kwargs import parse_kwargs, parse_method
-from longtail.methods.base import ClassStats, Method, Parts, Stage, get_method
+from longtail.methods._compose import named_method
+from longtail.methods.base import ClassStats, Method, Parts, Stage
 
 __all__ = ["REFERENCE", "Decoupled"]
 
@@ -40,19 +40,20 @@ class Decoupled(Method):
     def __post_init__(self) -> None:
         check_choice(self.bn_mode, "bn_mode", ("frozen", "adapt"))
         check_range(self.share, "share", 0, 1, open_low=True, open_high=True)
-        first, second = (_named(key, getattr(self, key)) for key in ("stage1", "balance"))
+        first, second = (named_method(key, getattr(self, key)) for key in ("stage1", "balance"))
         some = ClassStats(class_counts=[1, 1])
         if isinstance(first, Decoupled) or first.parts(some).finish is not None:
             raise LongtailError(f"stage1 is {self.stage1!r}: it changes its classifier by itself; choose e.g. ce")
         balance = second.parts(some)
-        if balance.head or balance.stages or balance.finish:
+        if balance.head or balance.stages or balance.finish or balance.step:
             raise LongtailError(
-                f"balance is {self.balance!r}: it has a classifier or stages of its own; choose e.g. class-aware"
+                f"balance is {self.balance!r}: it has a classifier, stages or a training step of its own; "
+                "choose e.g. class-aware"
             )
 
     @property
     def needs_held_out(self) -> bool:
-        return any(_named(key, getattr(self, key)).needs_held_out for key in ("stage1", "balance"))
+        return any(named_method(key, getattr(self, key)).needs_held_out for key in ("stage1", "balance"))
 
     def _parts(
         self,
@@ -71,8 +72,8 @@ class Decoupled(Method):
             before: What stage 1 trains; None: what its method says.
         """
         epochs = max(1, round(stats.epochs * (1 - self.share)))
-        first = _named("stage1", self.stage1).parts(dataclasses.replace(stats, epochs=epochs))
-        second = _named("balance", self.balance).parts(stats)
+        first = named_method("stage1", self.stage1).parts(dataclasses.replace(stats, epochs=epochs))
+        second = named_method("balance", self.balance).parts(stats)
         stages = first.stages or (Stage(name=""),)
         total = sum(stage.epochs for stage in stages)
         return dataclasses.replace(
@@ -90,7 +91,7 @@ class Decoupled(Method):
                 Stage(
                     name="stage2",
                     epochs=self.share,
-                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty")},
+                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty", "step")},
                     trainable=trainable,
                     adapt_norm=self.bn_mode == "adapt",
                     setup=setup,
@@ -98,11 +99,3 @@ class Decoupled(Method):
                 ),
             ),
         )
-
-
-def _named(key: str, text: str) -> Method:
-    """The method that a hyperparameter names, ``NAME`` or ``NAME:key=value,key=value``."""
-    if not isinstance(text, str):
-        raise LongtailError(f"{key} is {text!r}: it must name a method, e.g. ce")
-    name, items = parse_method(text)
-    return get_method(name, **parse_kwargs(items))

@@ -1,18 +1,21 @@
-"""What the three difficulty-based methods share: hyperparameters of the difficulty, presets, reference."""
+"""What the difficulty-based methods share: hyperparameters of the difficulty, presets, reference."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from longtail import difficulty as defaults
-from longtail.difficulty import Absent, ClassDifficulty, Normalize
-from longtail.functional import TauRule
+from longtail.difficulty import Absent, ClassDifficulty, Normalize, Shrinkage, Source
+from longtail.errors import LongtailError
+from longtail.functional import Measure, TauRule
 from longtail.functional._checks import check_choice
-from longtail.methods.base import Method
+from longtail.losses import WeightForm, class_weighted
+from longtail.methods.base import ClassStats, Method, Parts
 
-__all__ = ["DifficultyMethod"]
+__all__ = ["DifficultyMethod", "WeightedMethod"]
 
 REFERENCE = """
 @article{sinha2022class,
@@ -48,6 +51,10 @@ class DifficultyMethod(Method):
     momentum: float = defaults.DEFAULT_MOMENTUM
     normalize: Normalize = defaults.METHOD_NORMALIZE
     absent: Absent = defaults.DEFAULT_ABSENT
+    bias_quantile: float = defaults.DEFAULT_BIAS_QUANTILE
+    measure: Measure = defaults.DEFAULT_MEASURE
+    shrinkage: Shrinkage = defaults.DEFAULT_SHRINKAGE
+    source: Source = defaults.DEFAULT_SOURCE
 
     def __post_init__(self) -> None:
         self.difficulty([1])  # checks every hyperparameter of the difficulty
@@ -59,12 +66,13 @@ class DifficultyMethod(Method):
 
     @property
     def needs_held_out(self) -> bool:
-        return True
+        return self.source == "held-out"
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:
         """``paper``: the formulas as printed. ``code2020-...``: the rules of the two public code bases of 2020."""
-        literal = {"eps": 0.01, "min_difficulty": 0.0, "momentum": 0.0}
+        literal = {"eps": 0.01, "min_difficulty": 0.0, "momentum": 0.0, "bias_quantile": 0.0}
+        literal |= {"measure": "recall", "shrinkage": 0.0, "source": "held-out"}
         return {
             "paper": literal | {"tau": "sigmoid", "max_tau": 5.0, "normalize": False},
             "code2020-cifar": literal | {"tau": "code2020", "normalize": True},
@@ -86,3 +94,51 @@ class DifficultyMethod(Method):
         """
         check_choice(variant, "variant of the 2020 code", ("cifar", "imagenet"))
         return cls(**cls.presets()[f"code2020-{variant}"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightedMethod(DifficultyMethod):
+    """A method whose difficulty weighs the loss of another one, or shifts its logits."""
+
+    reduction: Literal["mean", "weighted_mean"] = "mean"
+    form: WeightForm = "weight"
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
+        if self.form == "weight" and self.strength != 1:
+            raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
+        self.parts(ClassStats(class_counts=[1, 1]))  # checks form, strength, and that the base can be weighted
+
+    def _base(self) -> Method:
+        """The method that is weighted."""
+        raise TypeError(f"{type(self).__name__} defines no _base()")
+
+    @property
+    def needs_held_out(self) -> bool:
+        return super().needs_held_out or self._base().needs_held_out
+
+    def parts(self, stats: ClassStats) -> Parts:
+        difficulty, base = self.difficulty(stats.class_counts), self._base().parts(stats)
+        weighted = functools.partial(
+            class_weighted,
+            source=difficulty,
+            form=self.form,
+            strength=self.strength,
+            reduction="weighted_mean" if self.reduction == "weighted_mean" else None,
+        )
+        stages = tuple(
+            dataclasses.replace(stage, parts={name: weighted(part) for name, part in stage.parts.items()})
+            for stage in base.stages
+        )
+        return dataclasses.replace(base, criterion=weighted(base.criterion), difficulty=difficulty, stages=stages)
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Those of all difficulty-based methods, each with its reduction."""
+        presets = super().presets()
+        return {
+            name: preset | {"form": "weight", "reduction": "weighted_mean" if name.endswith("imagenet") else "mean"}
+            for name, preset in presets.items()
+        }

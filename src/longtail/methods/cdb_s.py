@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from longtail.errors import LongtailError
+from longtail.methods._compose import base_method
 from longtail.methods._difficulty import DifficultyMethod
-from longtail.methods.base import ClassStats, Parts, register
+from longtail.methods.base import ClassStats, Method, Parts, register
 from longtail.samplers import ClassWeightedSampler
 
 __all__ = ["CDBS"]
@@ -18,15 +21,19 @@ class CDBS(DifficultyMethod):
 
     Formula:
         ``P(c) = w_c / sum_k w_k`` with ``w_c = d_c ** tau`` (Eq. 15), then a sample uniformly within the class: a
-        sample of class c has probability ``w_c / (n_c * sum_k w_k)``. The loss is cross-entropy.
+        sample of class c has probability ``w_c / (n_c * sum_k w_k)``. The loss is cross-entropy, or another method's.
 
     When to use:
         As CDB-W, where the loss should stay as it is, or where weighted losses are unstable. The first epoch, before
         any measurement, is class-balanced.
 
     Hyperparameters:
-        As in ``cdb-w``, without a reduction; ``normalize`` changes nothing here. With ``min_difficulty`` = 0 a class
-        without held-out errors is not drawn at all until the next measurement.
+        loss: The method whose loss is used, as NAME or NAME:key=value,key=value; default ``ce``. Its head, stages and
+            finish come along. Not: methods with a sampler, a difficulty, a training step, or stages with more than a
+            loss of their own.
+        All others as those of the difficulty in ``cdb-w``; ``normalize`` changes nothing here. With ``min_difficulty``
+        = 0 a class without held-out errors is not drawn at all until the next measurement; with ``source`` = ``train``
+        it would never be measured again, so that this needs a floor.
         Presets: ``paper``; ``code2020-cifar`` and ``code2020-imagenet`` have the tau rules of the public code, which
         holds no CDB-S itself.
 
@@ -37,6 +44,30 @@ class CDBS(DifficultyMethod):
     name = "cdb-s"
     title = "CDB-S (difficulty-based sampling)"
 
+    loss: str = "ce"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss()
+        if self.source == "train" and self.min_difficulty == 0:
+            raise LongtailError(
+                "source='train' with sampling needs min_difficulty above 0, e.g. 0.05: "
+                "a class that is no longer drawn is not measured again"
+            )
+
+    def _loss(self) -> Method:
+        return base_method("loss", self.loss, sampler=False)
+
+    @property
+    def needs_held_out(self) -> bool:
+        return super().needs_held_out or self._loss().needs_held_out
+
     def parts(self, stats: ClassStats) -> Parts:
         difficulty = self.difficulty(stats.class_counts)
-        return Parts(sampler=ClassWeightedSampler(stats.labels, difficulty, seed=stats.seed), difficulty=difficulty)
+        sampler = ClassWeightedSampler(stats.labels, difficulty, seed=stats.seed)
+        return dataclasses.replace(self._loss().parts(stats), sampler=sampler, difficulty=difficulty)
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Those of all difficulty-based methods, with cross-entropy."""
+        return {name: preset | {"loss": "ce"} for name, preset in super().presets().items()}

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
-from longtail.functional._checks import check_range
-from longtail.losses import ClassWeightedLoss
-from longtail.methods.base import ClassStats, Parts, register
-from longtail.methods.cdb_w import CDBW
+from longtail.methods._difficulty import WeightedMethod
+from longtail.methods.base import Method, register
+from longtail.methods.focal import Focal
 
 __all__ = ["CDBWFL"]
 
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CDBWFL(CDBW):
+class CDBWFL(WeightedMethod):
     r"""Class-difficulty based weighted focal loss (CDB-W-FL): difficulty of the class times that of the sample.
 
     Formula:
@@ -27,8 +25,8 @@ class CDBWFL(CDBW):
 
     Hyperparameters:
         gamma: Focusing parameter >= 0; 0 is CDB-W-CE. Default 1, as in the public code; the paper prints none.
-        All others, and the presets, as in ``cdb-w``. (The public code stops the modulator's gradient, and for
-        ImageNet-LT uses the sigmoid form of focal loss; the presets keep Eq. 14.)
+        All others, and the presets, as in ``cdb-w``, whose ``base`` is focal loss here. (The public code stops the
+        modulator's gradient, and for ImageNet-LT uses the sigmoid form of focal loss; the presets keep Eq. 14.)
 
     Reference:
         Sinha, Ohashi and Nakamura, Class-Difficulty Based Methods for Long-Tailed Visual Recognition, IJCV 2022.
@@ -39,11 +37,5 @@ class CDBWFL(CDBW):
 
     gamma: float = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self.gamma, "gamma", 0, math.inf, open_high=True)
-
-    def parts(self, stats: ClassStats) -> Parts:
-        difficulty = self.difficulty(stats.class_counts)
-        criterion = ClassWeightedLoss(difficulty, base="focal", gamma=self.gamma, reduction=self.reduction)
-        return Parts(criterion=criterion, difficulty=difficulty)
+    def _base(self) -> Method:
+        return Focal(gamma=self.gamma)

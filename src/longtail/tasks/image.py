@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from longtail.data import Loader, inspect_data, make_loader
 from longtail.data.base import ImageData, Split
+from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.methods import ClassStats
@@ -141,15 +142,27 @@ class ImageTask:
             loader.close()
 
     @torch.inference_mode()
-    def evaluate(self, model: nn.Module, split: str, *, batch_size: int = 256) -> Evaluation:
-        """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole."""
+    def evaluate(
+        self, model: nn.Module, split: str, *, batch_size: int = 256, observe: ClassDifficulty | None = None
+    ) -> Evaluation:
+        """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole.
+
+        Args:
+            model: One logit a class.
+            split: Its name.
+            batch_size: Of one process.
+            observe: Updated with this process's share of the predictions.
+        """
         part = self.split(split)
         metric = Classification(self.class_counts).to(self.device)
         batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
         training = model.training
         model.eval()
         for images, target in self._loader(split, augment=False)(batches):
-            metric.update(model(images).float(), target)
+            logits = model(images).float()
+            metric.update(logits, target)
+            if observe is not None:
+                observe.update(logits, target)
         model.train(training)
         result = metric.compute()
         confusion = result.pop("confusion").cpu()

@@ -24,6 +24,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from longtail.data import load_data, suggest_workers
+from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import Method, Parts, Stage, get_method
 from longtail.models import final_linear
@@ -213,8 +214,9 @@ class _Loop:
         for module in (self.criterion, self.difficulty):
             if isinstance(module, nn.Module):
                 module.to(self.accelerator.device)
-        if measure and self.difficulty is not None and not self.difficulty.steps and (held_out := self._measure()):
-            self.difficulty.step(held_out.performance.to(self.accelerator.device))
+        if measure and self._observer is not None and not self._observer.steps:
+            self._measure()
+            self._observer.step()
         if stage.setup is not None:
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
             stage.setup(self.model, self.head)
@@ -246,7 +248,7 @@ class _Loop:
             selection = self._evaluate("select")
         performance = held_out.performance if held_out else torch.full((self.task.data.num_classes,), float("nan"))
         if self.difficulty is not None:
-            self.difficulty.step(performance.to(self.accelerator.device))
+            self.difficulty.step()
             row |= {"bias": float(self.difficulty.bias), "tau": float(self.difficulty.tau)}
         if held_out:
             row |= {"val_accuracy": held_out.metrics["top1"], "val_balanced_accuracy": held_out.score}
@@ -269,13 +271,17 @@ class _Loop:
         batches = cut_batches(order, config.batch_size, world=world)
         self._train_mode()
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
+        learner = self.difficulty if self._observer is None else None  # measured on the training batches
         rate = self._rate(epoch)
         loader = _timed(self.task.train_batches(batches, epoch=epoch))
         for i, (batch, waited) in enumerate(loader):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
             with self.accelerator.autocast():
-                loss = self.task.loss(self.forward, self.criterion, batch)["loss"]
+                output = self.task.loss(self.forward, self.criterion, batch)
+            loss = output["loss"]
+            if learner is not None:
+                learner.update(output["logits"].detach(), batch[1])
             self.optimizer.zero_grad(set_to_none=True)
             size, whole = len(batch[1]), len(batches[i])
             # DDP averages over processes: the factor makes it the mean over the global batch.
@@ -322,16 +328,21 @@ class _Loop:
                     module.train()
 
     # -- measuring -----------------------------------------------------------------------------------------------------
-    def _evaluate(self, split: str) -> Evaluation:
+    @property
+    def _observer(self) -> ClassDifficulty | None:
+        """A difficulty that is measured on the held-out split."""
+        return None if self.difficulty is None or self.difficulty.source == "train" else self.difficulty
+
+    def _evaluate(self, split: str, observe: ClassDifficulty | None = None) -> Evaluation:
         with self.accelerator.autocast():
-            return self.task.evaluate(self.model, split)
+            return self.task.evaluate(self.model, split, observe=observe)
 
     def _measure(self) -> Evaluation | None:
         """The held-out split. Buffers are made equal on all processes first: BatchNorm keeps statistics of its own."""
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        return self._evaluate("val") if self.task.data.val is not None else None
+        return self._evaluate("val", observe=self._observer) if self.task.data.val is not None else None
 
     def _difficulty_rows(self, epoch: int, performance: Tensor) -> Iterable[dict[str, Any]]:
         if self.difficulty is not None:

@@ -1,0 +1,90 @@
+"""A source of class weights acts on a loss that is there already, whatever that loss is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from longtail.errors import LongtailError
+from longtail.functional import difficulty_shift
+from longtail.functional._checks import check_choice, check_range
+from longtail.losses.weighted import ClassWeightedLoss, Reduction
+
+__all__ = ["WeightForm", "class_weighted"]
+
+WeightForm = Literal["weight", "logit"]
+"""Whether class weights multiply the loss of a sample, or shift the logits of its class."""
+
+
+def class_weighted(
+    criterion: Any,
+    source: Any,
+    *,
+    form: WeightForm = "weight",
+    strength: float = 1.0,
+    reduction: Reduction | None = None,
+) -> ClassWeightedLoss:
+    """Let class weights act on a loss, on top of what it does itself.
+
+    Weights of 1 change nothing, bit for bit, but for torch's own cross-entropy, which sums in another order.
+
+    Args:
+        criterion: A `ClassWeightedLoss` of any kind, which is changed and returned, or a plain
+            ``nn.CrossEntropyLoss``, which is replaced.
+        source: Class weights ``[C]``, or an object whose ``weight`` they are (`ClassDifficulty`).
+        form: ``"weight"``: they multiply the loss of a sample, and the class weights that the criterion has.
+            ``"logit"``: the criterion sees ``z_c - strength * log(w_c / max(w))``
+            (`longtail.functional.difficulty_shift`), before any adjustment of its own.
+        strength: Of ``"logit"``, at least 0.
+        reduction: In place of the criterion's; None: keep that.
+
+    Raises:
+        LongtailError: another criterion, or a hyperparameter outside its range.
+    """
+    check_choice(form, "form", get_args(WeightForm))
+    check_range(strength, "strength", 0, float("inf"), open_high=True)
+    if type(criterion) is nn.CrossEntropyLoss and criterion.weight is None and criterion.reduction == "mean":
+        options = {"label_smoothing": criterion.label_smoothing, "ignore_index": criterion.ignore_index}
+        criterion = ClassWeightedLoss(None, **options)
+    if not isinstance(criterion, ClassWeightedLoss):
+        raise LongtailError(f"the loss {type(criterion).__name__} takes no class weights")
+    if reduction is not None:
+        check_choice(reduction, "reduction", get_args(Reduction))
+        criterion.reduction = reduction
+    if form == "logit":
+        criterion.set_shift(_Shift(source, strength))
+    else:
+        own = criterion.source
+        criterion.set_weight(source if own is None else _Product(own, source))
+    return criterion
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Product:
+    """The product of two sources of class weights."""
+
+    first: Any
+    second: Any
+
+    @property
+    def weight(self) -> Tensor:
+        first, second = _read(self.first), _read(self.second)
+        return first.to(second.device) * second
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Shift:
+    """What a source of class weights adds to the logits."""
+
+    source: Any
+    strength: float
+
+    @property
+    def weight(self) -> Tensor:
+        return difficulty_shift(_read(self.source), strength=self.strength)
+
+
+def _read(source: Any) -> Tensor:
+    return getattr(source, "weight", source)
