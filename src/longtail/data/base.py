@@ -1,4 +1,4 @@
-"""What every reader returns: splits of images with labels, and what a model must know about them."""
+"""What every reader returns: splits of images or clips with labels, and what a model must know about them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ __all__ = ["ImageData", "Split"]
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images with one label each.
+    """Images, or clips of T frames, with one label each.
 
     Args:
-        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}. On disk: N file paths.
+        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``. On disk: N paths.
         labels: int64 ``[N]`` in ``[0, num_classes)``.
+        frames: Frames T that stand for a clip on disk; 0: the files are images. In memory it is known.
     """
 
     images: Tensor | Sequence[str]
     labels: Tensor
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.images, Tensor):
+            object.__setattr__(self, "frames", self.images.shape[1] if self.images.ndim == 5 else 0)
 
     @property
     def in_memory(self) -> bool:
@@ -38,7 +44,7 @@ class Split:
         """The rows ``index`` (int64), in that order."""
         if isinstance(self.images, Tensor):
             return Split(self.images[index], self.labels[index])
-        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index])
+        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,7 @@ class ImageData:
         name: As the user wrote it, e.g. ``cifar100`` or ``folder:photos``.
         class_names: Readable names, ``[C]``.
         train: What is trained on.
-        val: The difficulty split, held out of training; None only under the ``cao`` protocol.
+        val: The difficulty split, held out of training; None under the protocols ``cao`` and ``merged``.
         test: Read once, at the end.
         select: Separate split for the choice of ``model_best``; None: ``val`` decides, without it the training
             loss.
@@ -60,6 +66,8 @@ class ImageData:
         crop_scale: Share of a file's area that the random resized crop of training keeps, smallest and largest.
         color_jitter: Strength of brightness, contrast and saturation jitter of files in training.
         center_crop: Share of a file's shorter side that evaluation keeps (224 / 256 is the usual one); 1: all of it.
+        rotation: Largest angle in degrees by which training turns a file, either way.
+        frame_cache: Folder that keeps decoded frames of video files; None: none.
         notes: What the user should know, one line each (classes too small to split, dropped files, ...).
     """
 
@@ -76,6 +84,8 @@ class ImageData:
     crop_scale: tuple[float, float] = (0.35, 1.0)
     color_jitter: float = 0.0
     center_crop: float = 1.0
+    rotation: float = 0.0
+    frame_cache: str | None = None
     notes: Sequence[str] = ()
 
     @property
@@ -86,6 +96,16 @@ class ImageData:
     def channels(self) -> int:
         """1 for grey images, 3 for colour."""
         return len(self.mean)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip; 0: the data are images."""
+        return self.train.frames
+
+    @property
+    def item(self) -> str:
+        """What one sample is called."""
+        return "clip" if self.frames else "image"
 
     @property
     def image_size(self) -> int | None:

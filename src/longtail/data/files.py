@@ -1,4 +1,4 @@
-"""Readers of image files: a folder a class, and list files with ``path label`` lines."""
+"""Readers of files: a folder a class, of images or clips, and list files of images with ``path label`` lines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 
 from longtail.data.base import Split
 from longtail.data.photos import is_image
+from longtail.data.video import is_video
 from longtail.errors import LongtailError
 
-__all__ = ["read_folder", "read_lists"]
+__all__ = ["clips_below", "read_folder", "read_lists"]
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -53,6 +54,28 @@ def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
     return found
 
 
+def clips_below(folder: Path, ignored: Counter[str]) -> list[str]:
+    """Video files below a folder, and folders of extracted frames; ``folder`` itself is none of these."""
+    found, seen = [], set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        if (real := os.path.realpath(parent)) in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        videos = sorted(filter(is_video, files))
+        found += [os.path.join(parent, name) for name in videos]
+        frames = parent != str(folder) and not videos and any(map(is_image, files))
+        if frames:
+            found.append(parent)
+        ignored.update(
+            os.path.splitext(name)[1].lower() or name
+            for name in files
+            if not (is_image(name) if frames else name in videos) and not name.startswith(".")
+        )
+    return sorted(found)
+
+
 def _split_folders(path: Path) -> dict[str, Path]:
     """The folders of train, val and test; empty if PATH holds class folders (one of which may be called train)."""
     folders, parts = _folders(path), {}
@@ -71,8 +94,12 @@ def _split_folders(path: Path) -> dict[str, Path]:
     return parts
 
 
-def read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
+def read_folder(path: Path, *, frames: int = 0) -> tuple[dict[str, Split], list[str], list[str]]:
     """``train/val/test/CLASS/FILE``, or ``CLASS/FILE`` which is all training part. Hidden files are ignored.
+
+    Args:
+        path: The folder.
+        frames: 0: the files are images; otherwise clips, for which so many frames stand.
 
     Returns:
         Splits by name (``train`` always, ``val`` and ``test`` where given), class names in alphabetical order, notes.
@@ -84,12 +111,13 @@ def read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
         hint = "unpack it first" if path.is_file() else "check the path"
         raise LongtailError(f"{path} is not a folder: {hint}")
     try:
-        return _read_folder(path)
+        return _read_folder(path, frames)
     except OSError as error:
         raise LongtailError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
 
 
-def _read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
+def _read_folder(path: Path, frames: int) -> tuple[dict[str, Split], list[str], list[str]]:
+    find, item = (clips_below, "clip") if frames else (_images_below, "image")
     parts = _split_folders(path)
     notes: list[str] = []
     if parts and (other := [name for name in _folders(path) if path / name not in parts.values()]):
@@ -98,26 +126,26 @@ def _read_folder(path: Path) -> tuple[dict[str, Split], list[str], list[str]]:
     names = list(_folders(parts["train"]))
     if not names:
         raise LongtailError(
-            f"{parts['train']} has no class folders: put the images of each class into a folder of its own"
+            f"{parts['train']} has no class folders: put the {item}s of each class into a folder of its own"
         )
     index = {name: c for c, name in enumerate(names)}
     splits, ignored = {}, Counter[str]()
     for split, folder in parts.items():
-        files = {name: _images_below(below, ignored) for name, below in _folders(folder).items()}
+        files = {name: find(below, ignored) for name, below in _folders(folder).items()}
         if unknown := [name for name, own in files.items() if own and name not in index]:
             raise LongtailError(f"{folder} has classes that {parts['train']} lacks: {brief(unknown)}")
         if split == "train" and (empty := [name for name, own in files.items() if not own]):
-            other = f" (not read as images: {_kinds(ignored)})" if ignored else ""
+            other = f" (not read as {item}s: {_kinds(ignored)})" if ignored else ""
             raise LongtailError(
-                f"a class with no image in {folder}: {brief(empty)}{other}; add images or remove the folder"
+                f"a class with no {item} in {folder}: {brief(empty)}{other}; add {item}s or remove the folder"
             )
         paths = [file for own in files.values() for file in own]
         if not paths:
-            raise LongtailError(f"{folder} has no images in its class folders")
+            raise LongtailError(f"{folder} has no {item}s in its class folders")
         labels = [index[name] for name, own in files.items() for _ in own]
-        splits[split] = Split(paths, torch.tensor(labels))
+        splits[split] = Split(paths, torch.tensor(labels), frames)
     if ignored:
-        notes.append(f"{ignored.total()} files are not images and were ignored ({_kinds(ignored)})")
+        notes.append(f"{ignored.total()} files are not {item}s and were ignored ({_kinds(ignored)})")
     return splits, [os.fsencode(name).decode("utf-8", "replace") for name in names], notes
 
 

@@ -9,18 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from longtail.data.arrays import read_cifar, read_digits, read_idx_pair
 from longtail.data.base import ImageData, Split
+from longtail.data.clips import FRAMES, drop_broken, read_clips
 from longtail.data.counts import long_tail_counts
+from longtail.data.egtea import read_egtea
 from longtail.data.files import brief, read_folder, read_lists
+from longtail.data.moving import FEWEST, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
 from longtail.data.splits import cut_rows, tail_rows
 from longtail.errors import LongtailError
 
 __all__ = ["load_data"]
 
-CHECKED_FILES = 20_000
-"""Up to so many image files are checked before training; a larger set fails at the bad file."""
+CHECKED_FILES, CHECKED_CLIPS = 20_000, 2_000
+"""Up to so many image files and clips are checked before training; a larger set fails at the bad file."""
 TEST_FRACTION, VAL_FRACTION = 0.2, 0.15
 
 
@@ -63,12 +68,26 @@ _PHOTO: dict[str, Any] = {
     "color_jitter": 0.2,
     "center_crop": 224 / 256,
 }
+_CLIPS: dict[str, Any] = {
+    "mean": (0.4322, 0.3947, 0.3765),  # of Kinetics
+    "std": (0.2280, 0.2215, 0.2170),
+    "flip": True,
+    "rotation": 10.0,
+    "crop_scale": (0.5, 1.0),
+    "center_crop": 224 / 256,
+}
+_MOVING = {"mean": (0.18,), "std": (0.13,), "crop_padding": 2}
+_CLIP_SETS = {
+    "moving-digits": _MOVING,
+    "clips": _CLIPS,
+    "egtea": _CLIPS | {"crop_scale": (0.75, 0.75), "center_crop": 1.0},
+}
 _LISTS = {
     "imagenet-lt": ("ImageNet_LT_{}.txt", "ImageNet_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "places-lt": ("Places_LT_{}.txt", "Places_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "inat18": ("iNaturalist18_{}.txt", "iNaturalist18", {"crop_scale": (0.08, 1.0), "color_jitter": 0.0}),
 }
-_OTHER_TASKS = {"coco": "detect", "lvis": "detect", "clips": "video", "egtea": "video"}
+_OTHER_TASKS = {"coco": "detect", "lvis": "detect"}
 _FASHION = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
 
@@ -80,6 +99,10 @@ class _Raw:
     class_names: list[str]
     look: Mapping[str, Any]
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def item(self) -> str:
+        return "clip" if self.splits["train"].frames else "image"
 
 
 def load_data(
@@ -94,8 +117,11 @@ def load_data(
     download: bool = False,
     root: str | Path | None = None,
     whole: bool = False,
+    frames: int | None = None,
+    broken: str = "refuse",
+    frame_cache: str | Path | None = None,
 ) -> ImageData:
-    """Read a classification data set and split it.
+    """Read a classification data set, of images or of clips, and split it.
 
     Splits that are missing are cut from the training part, the same way for every class: ``val`` is the difficulty
     split; without a ``test`` part the given ``val`` becomes the test split and a new difficulty split is cut; a folder
@@ -105,19 +131,24 @@ def load_data(
 
     Args:
         spec: ``NAME[:PATH]``: ``digits``, ``mnist-4v9``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``,
-            ``imagenet-lt``, ``places-lt``, ``inat18``, ``lists:DIR``, ``folder:DIR``. Without PATH a named set is
+            ``imagenet-lt``, ``places-lt``, ``inat18``, ``lists:DIR``, ``folder:DIR``; clips: ``moving-digits``,
+            ``clips:DIR``, ``egtea:DIR``. Without PATH a named set is
             looked for in ``$LONGTAIL_DATA/NAME``, then in ``~/.cache/longtail/NAME``.
         imbalance: Largest training class over smallest, at least 1. None: the default of a published set (100; digits
             20; mnist-4v9 99), and files as they are. Files are thinned in the order of their class sizes, and no class
             grows or vanishes.
         imbalance_kind: ``exp`` or ``step``, see `long_tail_counts`.
-        protocol: ``paper`` (the default of the published sets) or ``cao`` (all training images, no held-out split).
+        protocol: ``paper`` (the default of the published sets), ``cao`` (all training images, no held-out split), or
+            ``merged`` (those of ``paper``, held-out images too, in one training split).
         data_seed: Picks the images of each split and of the long tail, never their number.
         val_fraction: Share of each class in the training part that a new difficulty split takes (files: 0.15).
         select_fraction: Share likewise for a separate model-selection split; 0: none.
         download: Fetch a missing set with torchvision.
         root: Folder of the images for list files; default: beside the lists.
         whole: For judging alone: nothing is cut from files, and without a split of their own all of them are ``test``.
+        frames: Frames that stand for a clip on disk; None: 10.
+        broken: Clips that cannot be read: ``refuse`` them, or ``skip`` them, with a note for each.
+        frame_cache: Folder that keeps decoded frames of video files; None: none.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -125,21 +156,33 @@ def load_data(
     name, _, place = spec.strip().partition(":")
     name = name.lower()
     path = Path(place).expanduser() if place else None
-    if protocol not in (None, "paper", "cao"):
-        raise LongtailError(f"unknown protocol {protocol!r}: known are paper, cao")
+    if protocol not in (None, "paper", "cao", "merged"):
+        raise LongtailError(f"unknown protocol {protocol!r}: known are paper, cao, merged")
     if not 0 <= select_fraction < 0.5 or not (val_fraction is None or 0 < val_fraction < 0.9):
         raise LongtailError(
             f"val_fraction {val_fraction} must be in (0, 0.9) and select_fraction {select_fraction} in [0, 0.5)"
         )
+    if broken not in ("refuse", "skip"):
+        raise LongtailError(f"broken is {broken!r}: it must be refuse or skip")
+    if frames is not None and frames < 1:
+        raise LongtailError(f"frames is {frames}: a clip needs at least 1")
     if not 0 <= data_seed < 2**32:
         raise LongtailError(f"data_seed {data_seed} must be in [0, 2**32)")
     long_tail_counts(1, 1, imbalance=1.0 if imbalance is None else imbalance, kind=imbalance_kind)
     recipe = _IN_MEMORY.get(name)
     if recipe is not None:
         raw = _read_in_memory(name, path, download)
+    elif name in _CLIP_SETS:
+        if protocol not in (None, "paper"):
+            raise LongtailError(f"the protocol {protocol} is one of {', '.join(_IN_MEMORY)}, not of {name}")
+        if name == "moving-digits":
+            raw = _made(path, imbalance, imbalance_kind, data_seed)
+            imbalance = None
+        else:
+            raw = _read_clips(name, path, frames or FRAMES, skip=broken == "skip")
     else:
-        if protocol == "cao":
-            raise LongtailError(f"the protocol cao is one of {', '.join(_IN_MEMORY)}, not of {name}")
+        if protocol in ("cao", "merged"):
+            raise LongtailError(f"the protocol {protocol} is one of {', '.join(_IN_MEMORY)}, not of {name}")
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
     if len(raw.class_names) < 2 and not whole:
@@ -171,16 +214,19 @@ def load_data(
         _pick_4v9(raw, imbalance or 1.0, data_seed)
     elif imbalance is not None:
         _thin(raw, imbalance, imbalance_kind, data_seed, balanced=recipe is not None)
+    if protocol == "merged":
+        raw.splits["train"] = _joined(raw.splits["train"], raw.splits.pop("val"))
     for split in ("val", "test"):
         if split in raw.splits:
             counts = raw.splits[split].class_counts(len(raw.class_names))
             absent = [raw.class_names[c] for c, n in enumerate(counts) if n == 0]
             if absent and split not in cuts:
-                raw.notes.append(f"classes without a {split} image: {brief(absent)}")
+                raw.notes.append(f"classes without a {split} {raw.item}: {brief(absent)}")
     return ImageData(
         name=spec,
         class_names=raw.class_names,
         notes=raw.notes,
+        frame_cache=str(Path(frame_cache).expanduser()) if frame_cache and raw.splits["train"].frames else None,
         **{"val": None} | raw.splits,  # type: ignore[arg-type]
         **raw.look,
     )
@@ -193,15 +239,15 @@ def _cut(raw: _Raw, cuts: Mapping[str, int | float], seed: int) -> None:
     rows, whole = cut_rows(train.labels, len(raw.class_names), cuts, seed)
     if any(len(own) == 0 for own in rows.values()):
         raise LongtailError(
-            f"no class has the {len(cuts) + 1} images that it takes to split off {' and '.join(cuts)}: "
-            "add images or give the splits"
+            f"no class has the {len(cuts) + 1} {raw.item}s that it takes to split off {' and '.join(cuts)}: "
+            f"add {raw.item}s or give the splits"
         )
     raw.splits |= {split: train.subset(own) for split, own in rows.items()}
     if whole:
         names = brief([raw.class_names[c] for c in whole])
         raw.notes.append(
-            f"{len(whole)} classes with fewer than {len(cuts) + 1} images are too small to be split and only train "
-            f"(no {' or '.join(cuts)} image): {names}"
+            f"{len(whole)} classes with fewer than {len(cuts) + 1} {raw.item}s are too small to be split and only "
+            f"train (no {' or '.join(cuts)} {raw.item}): {names}"
         )
 
 
@@ -233,6 +279,12 @@ def _pick_4v9(raw: _Raw, imbalance: float, seed: int) -> None:
         )
     raw.splits["train"] = train.subset(tail_rows(train.labels, counts, seed))
     raw.splits["test"] = test.subset(tail_rows(test.labels, [800, 800], seed))
+
+
+def _joined(first: Split, second: Split) -> Split:
+    """Two splits held in memory, one after the other."""
+    images = torch.cat([first.images, second.images])  # type: ignore[list-item]
+    return Split(images, torch.cat([first.labels, second.labels]))
 
 
 def _keep_4_and_9(split: Split) -> Split:
@@ -336,12 +388,32 @@ def _read_files(spec: str, name: str, path: Path | None, root: Path | None, down
     return _Raw(splits=splits, class_names=names, look=look, notes=notes)
 
 
+def _made(path: Path | None, imbalance: float | None, kind: str, seed: int) -> _Raw:
+    """The generated set with its long tail."""
+    if path is not None:
+        raise LongtailError("moving-digits are made from scikit-learn's digits: write just moving-digits")
+    imbalance = MOST / FEWEST if imbalance is None else imbalance
+    counts = [max(1, n) for n in long_tail_counts(MOST, len(WAYS), imbalance=imbalance, kind=kind)]
+    return _Raw(splits=read_moving_digits(counts, seed=seed), class_names=list(WAYS), look=_MOVING)
+
+
+def _read_clips(name: str, path: Path | None, frames: int, *, skip: bool) -> _Raw:
+    if path is None:
+        raise LongtailError(f"{name} needs a path: {name}:DIR")
+    splits, names, notes = (read_clips if name == "clips" else read_egtea)(path, frames=frames)
+    if skip or sum(map(len, splits.values())) <= CHECKED_CLIPS:
+        notes += drop_broken(splits, skip=skip)
+        if empty := [names[c] for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:
+            raise LongtailError(f"classes without a training clip that can be read: {brief(empty)}")
+    return _Raw(splits=splits, class_names=names, look=_CLIP_SETS[name], notes=notes)
+
+
 def unknown_data_set(spec: str) -> LongtailError:
     """What to say of a name that is none of ours."""
     name = spec.strip().partition(":")[0].lower()
     if name in _OTHER_TASKS:
         return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
-    known = [*_IN_MEMORY, *_LISTS, "lists:DIR", "folder:DIR"]
+    known = [*_IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
     if Path(spec).expanduser().is_dir():
         return LongtailError(f"unknown data set {spec!r}: for a folder of images write folder:{spec}")
     close = difflib.get_close_matches(name, [k.partition(":")[0] for k in known], n=1)

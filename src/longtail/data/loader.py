@@ -8,6 +8,7 @@ that was killed and continued sees the same images as one that was not.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longtail.data.base import ImageData, Split
+from longtail.data.frames import ClipReader
 from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 
@@ -33,7 +35,8 @@ class Loader(Protocol):
     def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]``, int64 targets ``[B]``.
 
-        Process ``rank`` of ``world`` gets every world-th image of each batch, augmented as one process would.
+        Clips of T frames are ``[B, C, T, S, S]``; the frames of one are augmented alike. Process ``rank`` of ``world``
+        gets every world-th image of each batch, augmented as one process would.
         """
         ...
 
@@ -63,11 +66,12 @@ def make_loader(
     """The loader of one split.
 
     Args:
-        split: Images and labels; indices of batches are rows of it.
+        split: Images or clips with labels; indices of batches are rows of it.
         data: The data set that it belongs to: normalisation and augmentation.
         image_size: S; None keeps the size of images in memory (files need one).
         train: Augment. Images in memory: random crop after padding, and flip, where the data set allows them; files:
-            random resized crop, flip, colour jitter. Otherwise the whole image, or its centre.
+            rotation, random resized crop, flip, colour jitter. Otherwise the whole image, or its centre. Clips are
+            augmented likewise; a random frame of each of T equal parts stands for a file, in evaluation the middle one.
         device: Where the batches are wanted. Images in memory live there as uint8.
         workers: Processes that decode files; 0: none, and files that fit into memory are decoded only once.
         seed: Seed of the augmentation.
@@ -90,7 +94,7 @@ def make_loader(
 
 def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
     """Worker processes for a training split: none if its decoded files fit into memory, else one a CPU, at most 8."""
-    if split.in_memory or _cache_bytes(len(split), image_size, train=True) <= CACHE_BYTES:
+    if split.in_memory or _cache_bytes(split, image_size, train=True) <= CACHE_BYTES:
         return 0
     return max(1, min(8, cpus))
 
@@ -99,21 +103,27 @@ class _Normalise:
     """uint8 to normalised float32 in one conversion and two passes in place."""
 
     def __init__(self, data: ImageData, device: torch.device, channels: int, channels_last: bool) -> None:
-        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std))
+        shape = (1, -1, 1, 1, 1) if data.frames else (1, -1, 1, 1)
+        mean, std = (torch.tensor(values, device=device).view(shape) for values in (data.mean, data.std))
         self.scale, self.shift = 1 / (255 * std), -mean / std
         self.channels = channels
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        last = torch.channels_last_3d if data.frames else torch.channels_last
+        self.format = last if channels_last else torch.contiguous_format
 
     def __call__(self, images: Tensor) -> Tensor:
+        if images.ndim == 5:
+            images = images.transpose(1, 2)
         images = images.to(torch.float32, memory_format=self.format).mul_(self.scale).add_(self.shift)
         if images.shape[1] != self.channels:
-            images = images.expand(-1, self.channels, -1, -1).contiguous(memory_format=self.format)
+            images = images.expand(-1, self.channels, *images.shape[2:]).contiguous(memory_format=self.format)
         return images
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] == (size, size):
         return images
+    if images.ndim == 5:
+        return _resize(images.flatten(0, 1), size).unflatten(0, images.shape[:2])
     parts = [
         F.interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
         for part in images.split(1024)
@@ -156,6 +166,8 @@ class _MemoryLoader:
             yield self.normalise(images), self.labels[index]
 
     def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
+        if images.ndim == 5:  # what is done to all channels is done to all frames
+            return self._augment(images.flatten(1, 2), shift, mirror).view_as(images)
         pad = self.padding
         if pad:
             rows, columns = shift.to(self.device)
@@ -171,21 +183,25 @@ class _MemoryLoader:
         """Nothing to end."""
 
 
-def _cache_bytes(count: int, size: int, *, train: bool) -> int:
-    return count * 3 * size * size * (16 if train else 3) // 3
+def _cache_bytes(split: Split, size: int, *, train: bool) -> float:
+    if split.frames:  # other frames of a clip in each epoch: nothing can be kept
+        return math.inf if train else len(split) * 3 * size * size * split.frames
+    return len(split) * size * size * (16 if train else 3)
 
 
 class _Photos(torch.utils.data.Dataset[Any]):
     """Reads and transforms files; an item is a path with the seed of its augmentation."""
 
     def __init__(self, data: ImageData, size: int, *, train: bool, cache: bool) -> None:
-        from torchvision.transforms import v2
+        from torchvision.transforms import InterpolationMode, v2
 
         self.size, self.channels, self.center = size, data.channels, data.center_crop
+        self.shape: tuple[int, ...] = (self.channels, size, size)
         self.cache: dict[str, Tensor] | None = {} if cache else None
         jitter = data.color_jitter
         self.transform = v2.Compose(
             [
+                *([v2.RandomRotation(data.rotation, InterpolationMode.BILINEAR)] if data.rotation else []),
                 v2.RandomResizedCrop(size, scale=data.crop_scale, antialias=True),
                 *([v2.RandomHorizontalFlip()] if data.flip else []),
                 *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),
@@ -215,20 +231,39 @@ class _Photos(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, item: tuple[str, int]) -> Tensor:
         path, key = item
-        image = self._load(path)
-        if self.train:
-            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
-                torch.default_generator.manual_seed(key)
-                image = self.transform(image)
-        return image
+        if not self.train:
+            return self._load(path)
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
+            torch.default_generator.manual_seed(key)
+            return self.transform(self._load(path))
 
     def __getitems__(self, items: Sequence[tuple[str, int]]) -> Tensor | str:
         """A batch, or what is wrong with a file: an exception would arrive with a worker's traceback as its message."""
         try:
             images = [self[item] for item in items]
-            return torch.stack(images) if images else torch.empty(0, self.channels, self.size, self.size).byte()
+            return torch.stack(images) if images else torch.empty(0, *self.shape).byte()
         except LongtailError as error:
             return str(error)
+
+
+class _Clips(_Photos):
+    """Reads and transforms clips; the random frames of training are drawn anew each time."""
+
+    def __init__(self, data: ImageData, size: int, *, frames: int, train: bool, cache: bool) -> None:
+        super().__init__(data, size, train=train, cache=cache and not train)
+        self.shape = (frames, *self.shape)
+        shorter = max(1, round(size / self.center))
+        self.read = ClipReader(frames, shorter=shorter, channels=self.channels, cache=data.frame_cache)
+
+    def _load(self, path: str) -> Tensor:
+        if self.train:
+            return self.read(path, random=True)
+        if self.cache is not None and path in self.cache:
+            return self.cache[path]
+        clip = self._center(self.read(path, random=False))
+        if self.cache is not None:
+            self.cache[path] = clip
+        return clip
 
 
 class _Plan:
@@ -269,9 +304,13 @@ class _FileLoader:
         self.labels, self.device = split.labels, device
         self.normalise = _Normalise(data, device, channels, channels_last)
         self.plan = _Plan(split.images, seed)
-        cache = workers == 0 and _cache_bytes(len(split), image_size, train=train) <= CACHE_BYTES
+        cache = workers == 0 and _cache_bytes(split, image_size, train=train) <= CACHE_BYTES
+        if split.frames:
+            files = _Clips(data, image_size, frames=split.frames, train=train, cache=cache)
+        else:
+            files = _Photos(data, image_size, train=train, cache=cache)
         self.loader: torch.utils.data.DataLoader[Any] | None = torch.utils.data.DataLoader(
-            _Photos(data, image_size, train=train, cache=cache),
+            files,
             batch_sampler=self.plan,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_as_is,

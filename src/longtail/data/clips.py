@@ -1,0 +1,135 @@
+"""Readers of clips: a ``clips.csv`` with file and label, or a folder a class; and which of the files are whole."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from longtail.data.base import Split
+from longtail.data.files import SPLIT_NAMES, brief, read_folder
+from longtail.data.video import check_clip, frame_files
+from longtail.errors import LongtailError
+
+__all__ = ["check_clips", "drop_broken", "read_clips"]
+
+FRAMES = 10
+"""Frames that stand for a clip, as in the paper (Section 4.3.2)."""
+
+
+def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], list[str], list[str]]:
+    """``clips.csv``, or ``[train/val/test/]CLASS/FILE``; a clip is a video file or a folder of extracted frames.
+
+    The columns ``file`` and ``label`` are needed; a column ``split`` (train, val, test) is read if it is there. Files
+    are relative to the folder, or absolute.
+
+    Args:
+        path: The folder.
+        frames: Frames that stand for a clip.
+
+    Returns:
+        Splits by name (``train`` always), class names (numbers in their order, else alphabetical), notes.
+
+    Raises:
+        LongtailError: no such folder, a missing column, label or file, a class without a training clip.
+    """
+    table = path / "clips.csv"
+    if not table.is_file():
+        return read_folder(path, frames=frames)
+    rows = _rows(table)
+    missing = [file for _, file, _ in rows if not (os.path.isfile(file) or frame_files(file))]
+    if missing:
+        raise LongtailError(
+            f"{len(missing)} of the {len(rows)} clips in {table} are missing, first {missing[0]}: copy them there"
+        )
+    labels = {label for _, _, label in rows}
+    names = sorted(labels, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+    return _splits(rows, names, frames, table), names, []
+
+
+def _rows(table: Path) -> list[tuple[str, str, str]]:
+    """Split, full path and label of each line."""
+    parts = {synonym: split for split, synonyms in SPLIT_NAMES.items() for synonym in synonyms}
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            header = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            lines = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LongtailError(f"{table} cannot be read as CSV: {error}") from None
+    if lacking := [name for name in ("file", "label") if name not in header]:
+        there = f"it has {brief(header)}" if header else "it is empty"
+        raise LongtailError(f"{table} has no column {lacking[0]!r} ({there}): its first line must be file,label")
+    rows, seen = [], {}
+    for number, line in enumerate(lines, 2):
+        file, label = ((line[name] or "").strip() for name in ("file", "label"))
+        split = (line.get("split") or "train").strip().lower()
+        if not file or not label:
+            raise LongtailError(f"{table} line {number} has no {'label' if file else 'file'}: complete or remove it")
+        if split not in parts:
+            raise LongtailError(f"{table} line {number} has the split {split!r}: it must be train, val or test")
+        if file in seen:
+            raise LongtailError(f"{table} names {file} in line {seen[file]} and again in line {number}: remove one")
+        seen[file] = number
+        rows.append((parts[split], os.path.join(table.parent, file), label))
+    if not rows:
+        raise LongtailError(f"{table} has no line below file,label")
+    return rows
+
+
+def _splits(rows: list[tuple[str, str, str]], names: list[str], frames: int, source: Path) -> dict[str, Split]:
+    index = {name: c for c, name in enumerate(names)}
+    splits = {}
+    for split in SPLIT_NAMES:
+        own = [(file, index[label]) for part, file, label in rows if part == split]
+        if own:
+            splits[split] = Split([file for file, _ in own], torch.tensor([label for _, label in own]), frames)
+    if "train" not in splits:
+        raise LongtailError(f"{source} has no training clip: its split column must say train somewhere")
+    if empty := [names[c] for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:
+        raise LongtailError(f"{source}: classes without a training clip: {brief(empty)}")
+    return splits
+
+
+def check_clips(paths: Iterable[str], *, decode: bool = False) -> dict[str, str]:
+    """The broken ones of some clips, and what is wrong with them.
+
+    Args:
+        paths: Video files and folders of frames.
+        decode: Decode every frame; otherwise each file's structure and its first frame.
+    """
+    return {path: fault for path in paths if (fault := check_clip(path, decode=decode))}
+
+
+def drop_broken(splits: dict[str, Split], *, skip: bool) -> list[str]:
+    """Take broken clips out of ``splits``, and say so.
+
+    Args:
+        splits: Changed in place.
+        skip: Otherwise a broken clip is an error.
+
+    Returns:
+        Notes that name them.
+
+    Raises:
+        LongtailError: names the first broken clip and counts the others; or no whole one is left.
+    """
+    faults = check_clips(str(path) for split in splits.values() for path in split.images)
+    if not faults:
+        return []
+    if not skip:
+        more = f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""
+        raise LongtailError(f"{next(iter(faults.values()))}{more}; or leave such clips out with --broken skip")
+    for name, split in list(splits.items()):
+        whole = [i for i, path in enumerate(split.images) if str(path) not in faults]
+        if whole:
+            splits[name] = split.subset(torch.tensor(whole))
+        elif name == "train":
+            raise LongtailError(f"no clip can be read: {next(iter(faults.values()))}")
+        else:
+            del splits[name]
+    return [f"left out: {fault}" for fault in faults.values()]
