@@ -104,6 +104,7 @@ def test_a_named_set_is_found_without_a_path(test_data: Path, monkeypatch: pytes
         ({"protocol": "paper", "imbalance": 10}, 17614, 5000),
         ({"protocol": "cao"}, 10847, 0),
         ({"protocol": "cao", "imbalance": 50}, 12608, 0),
+        ({"protocol": "merged"}, 9754 + 5000, 0),
         ({"val_fraction": 0.05}, 10302, 2500),
     ],
 )
@@ -125,6 +126,12 @@ def test_cifar100_splits_share_no_row(cifar100: Path) -> None:
     assert len(data.train) + len(data.val or ()) + len(data.select) == 50000
     everything = keys(data.train, data.val, data.select)
     assert len(everything) - len(set(everything)) == twice
+
+
+def test_the_protocol_merged_trains_on_what_the_papers_trains_on_and_holds_out(cifar100: Path) -> None:
+    apart, merged = (load_data(f"cifar100:{cifar100}", data_seed=3, protocol=p) for p in ("paper", "merged"))
+    assert sorted(keys(merged.train)) == sorted(keys(apart.train, apart.val))
+    assert merged.train.class_counts(100)[::99] == [500, 54] and keys(merged.test) == keys(apart.test)
 
 
 def test_the_data_seed_changes_images_but_not_counts(cifar100: Path) -> None:
@@ -198,8 +205,9 @@ def test_options_out_of_range_are_one_clear_line(options: dict, message: str) ->
 def test_protocols_and_imbalances_that_the_data_cannot_give(test_data: Path, tmp_path: Path) -> None:
     with pytest.raises(LongtailError, match="mnist-4v9 with imbalance 20000 needs"):
         load_data(f"mnist-4v9:{test_data / 'mnist'}", imbalance=20000)
-    with pytest.raises(LongtailError, match="the protocol cao is one of digits, mnist"):
-        load_data(f"folder:{tmp_path}", protocol="cao")
+    for protocol in ("cao", "merged"):
+        with pytest.raises(LongtailError, match=f"the protocol {protocol} is one of digits, mnist"):
+            load_data(f"folder:{tmp_path}", protocol=protocol)
     data = load_data("digits", imbalance=1000)
     assert min(data.train.class_counts(10)) == 1
     assert "the training imbalance is 114, not the 1000 asked for" in data.notes[0]

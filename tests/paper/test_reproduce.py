@@ -136,7 +136,7 @@ def test_runs_of_another_configuration_are_refused_not_counted(copy: Path, place
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        (["table9"], {}, "unknown table or figure 'table9': known are figure2, figure3, table1, table2, table3"),
+        (["table9"], {}, "unknown table or figure 'table9': known are comparison, figure1, figure2, figure3, figure4"),
         ([], {}, "name at least one table or figure"),
         (["table1"], {"columns": ["mnist-98"]}, "table1 has no column 'mnist-98': it has mnist-99"),
         (["table1"], {"rows": ["cdb"]}, "table1 has no row 'cdb': it has ce, focal"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from longtail.errors import LongtailError
-from longtail.methods import get_method
+from longtail.methods import get_method, list_methods
 from longtail.paper import find_recipe, recipe_names
-from longtail.paper.base import Cell, Table
+from longtail.paper.base import Cell, Figure, Table
 from longtail.training.kwargs import parse_kwargs
 from longtail.training.recipes import resolve
 
-TABLES = [r for r in map(find_recipe, recipe_names()) if isinstance(r, Table)]
+RECIPES = [find_recipe(name) for name in recipe_names()]
+TABLES = [r for r in RECIPES if isinstance(r, Table)]
+WITH_RUNS = [*TABLES, *(r.runs for r in RECIPES if isinstance(r, Figure) and r.runs)]
 
 
 def cells(table: Table) -> list[Cell]:
@@ -60,6 +63,20 @@ table3 | linear     | mnist-99     | 2.97 ± 0.24
 table3 | poly       | cifar100-20  | 48.53
 table3 | log        | cifar100-100 | 57.79
 table3 | sigmoid    | cifar100-10  | 41.39
+table4 | crt:ce+class-aware | cifar100-10 | 41.28
+table4 | crt:cdb-s+class-aware | cifar100-100 | 56.87
+table4 | crt:cdb-w+cdb-w | cifar100-10 | 41.33
+table4 | crt:cdb-s+cdb-s | cifar100-10 | 40.92
+table4 | crt:ce+cdb-s | cifar100-100 | 56.49
+table4 | lws:cdb-w+class-aware | cifar100-100 | 56.41
+table4 | lws:ce+cdb-w | cifar100-100 | 57.20
+table4 | lws:cdb-s+cdb-w | cifar100-10 | 41.06
+table4 | lws:cdb-w+cdb-s | cifar100-100 | 56.11
+table4 | lws:cdb-w+cdb-s-accv | cifar100-100 | 56.11
+comparison | cdb-w | cifar100-100 | 57.41
+comparison | cdb-w | cifar100-10 | 41.26
+comparison | ce | cifar100-100-cao |
+comparison | balanced-softmax | cifar100-100 |
 """
 
 
@@ -75,13 +92,14 @@ def test_every_printed_number_is_a_percentage_with_two_decimals() -> None:
         for row, values in table.paper.items():
             assert len(values) == len(table.columns), (table.name, row)
         own = [c for c in cells(table) if c.paper and not c.row.beside]
+        assert {c.row.name for c in own} <= set(table.paper)
         for cell in own:
             assert cell.paper_mean is not None and 0 < cell.paper_mean < 100
             again = f"{cell.paper_mean:.2f}" + (f" ± {cell.paper_std:.2f}" if cell.paper_std else "")
             assert cell.paper == again
             assert (cell.paper_std is not None) == cell.column.name.startswith("mnist")
         counts[table.name] = len(own)
-    assert counts == {"table1": 48, "table2": 72, "table3": 72}
+    assert counts == {"table1": 48, "table2": 72, "table3": 72, "table4": 36, "comparison": 22}
 
 
 def test_tables_agree_where_the_paper_prints_a_number_twice() -> None:
@@ -111,7 +129,21 @@ def test_tables_agree_with_the_papers_text() -> None:
         assert min(fixed, key=lambda row: mean("table2", row, column)) == best
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_table_4_has_what_the_papers_text_says_of_it() -> None:
+    def mean(method: str, stage1: str, balance: str, column: str) -> float:
+        return float(printed("table4", f"{method}:{stage1}+{balance}", column))
+
+    for column in ("cifar100-10", "cifar100-100"):
+        for method in ("crt", "lws"):
+            for stage1 in ("ce", "cdb-w", "cdb-s"):  # CDB-S is the best second stage, CDB-W-CE the worst
+                found = {b: mean(method, stage1, b, column) for b in ("class-aware", "cdb-w", "cdb-s")}
+                assert found["cdb-s"] < found["class-aware"] < found["cdb-w"]
+            for balance in ("class-aware", "cdb-w", "cdb-s"):  # CE is the worst first stage
+                found = {s: mean(method, s, balance, column) for s in ("ce", "cdb-w", "cdb-s")}
+                assert max(found, key=lambda s: found[s]) == "ce"
+
+
+@pytest.mark.parametrize("table", WITH_RUNS, ids=lambda t: t.name)
 def test_names_are_unique_and_every_available_row_builds_its_method(table: Table) -> None:
     assert len({r.name for r in table.rows}) == len(table.rows)
     assert len({c.name for c in table.columns}) == len(table.columns)
@@ -119,13 +151,17 @@ def test_names_are_unique_and_every_available_row_builds_its_method(table: Table
     for row in table.rows:
         assert not row.beside or row.beside in table.paper
         if row.available:
+            assert row.fits(table.columns[0])
             wanted = get_method(row.method, **parse_kwargs(row.kwargs))
             assert get_method(row.method, **parse_kwargs(row.resolved)) == wanted
             assert len(row.resolved) == len(dataclasses.fields(wanted))
+        else:
+            assert row.method not in list_methods()  # no slip of the pen in its hyperparameters
 
 
 def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
-    rows = [row for table in TABLES for row in table.rows if row.available]
+    rows = [row for table in WITH_RUNS for row in table.rows if row.available]
+    assert all(re.fullmatch(r"[\w.=,+-]+", row.label) for row in rows)
     for a in rows:
         for b in rows:
             same = (a.method, a.resolved) == (b.method, b.resolved)
@@ -136,7 +172,7 @@ def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
     assert labels["table1", "cdb-w-paper"] == labels["table2", "sigmoid-paper"]
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+@pytest.mark.parametrize("table", WITH_RUNS, ids=lambda t: t.name)
 def test_configurations_are_the_papers_protocol(table: Table) -> None:
     protocol = {
         "mnist": ("lenet5", 100, 100, 0.001, 5e-4, "constant"),
@@ -147,18 +183,36 @@ def test_configurations_are_the_papers_protocol(table: Table) -> None:
         if not cell.row.available:
             continue
         config = cell.config(3)
-        stem, imbalance = cell.column.name.rsplit("-", 1)
+        stem, imbalance, *own = cell.column.name.split("-")
+        assert (config.protocol or "paper") == (own[0] if own else "paper")
+        if own == ["cao"]:
+            assert config.weight_decay == 2e-4
+            config = dataclasses.replace(config, weight_decay=1e-4)
         found = (config.model, config.epochs, config.batch_size, config.lr, config.weight_decay, config.schedule)
         assert found == protocol[stem]
         assert config.momentum == 0.9
         assert config.imbalance == (None if imbalance == "lt" else float(imbalance))
         assert (config.seed, config.data_seed) == (3, 3)  # a new subset with each seed
-        assert resolve(config) == dataclasses.replace(resolve(config), **cell.column.fields("full"))
+        assert resolve(cell.config(3)) == dataclasses.replace(resolve(config), **cell.column.fields("full"))
         assert (resolve(cell.config(0, scale="smoke")).epochs or 0) <= 2
     if table.name == "table1":
         assert [c.seeds for c in table.columns] == [5, 5, 3, 3, 3]
 
 
 def test_an_unknown_scale_is_named() -> None:
-    with pytest.raises(LongtailError, match="unknown scale 'tiny' of mnist-99: known are full, smoke"):
+    with pytest.raises(LongtailError, match="unknown scale 'tiny' of mnist-99: known are full, small, smoke"):
         find_recipe("table1").columns[0].fields("tiny")
+
+
+def test_the_small_scale_is_the_papers_schedule_in_proportion() -> None:
+    for column in {c.name: c for table in WITH_RUNS for c in table.columns}.values():
+        if column.name == "imagenet-lt":
+            assert "small" not in column.scales
+        elif column.name.startswith("cifar100"):
+            full, small = column.fields("full"), column.fields("small")
+            changed = {key for key in full if full[key] != small[key]}
+            assert changed == {"model", "image_size", "epochs", "milestones"}
+            share = small["epochs"] / full["epochs"]
+            assert small["milestones"] == tuple(round(m * share) for m in full["milestones"])
+        else:
+            assert column.fields("small") == column.fields("full")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 
-__all__ = ["Cell", "Column", "Figure", "Row", "Table"]
+__all__ = ["Cell", "Column", "Figure", "Row", "Runs", "Table"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,11 @@ class Column:
     @property
     def data(self) -> str:
         return self.scales["full"]["data"]
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a held-out split to measure difficulty on."""
+        return self.scales["full"].get("protocol", "paper") == "paper"
 
     def fields(self, scale: str) -> dict[str, Any]:
         if scale not in self.scales:
@@ -58,20 +64,34 @@ class Row:
     beside: str = ""
     on_request: bool = False
 
+    def build(self) -> Any:
+        """The method itself."""
+        from longtail.methods import get_method
+        from longtail.training.kwargs import parse_kwargs
+
+        return get_method(self.method, **parse_kwargs(self.kwargs))
+
     @property
     def available(self) -> bool:
-        """Whether this version has the method."""
+        """Whether this version has the method with these hyperparameters."""
         from longtail.methods import list_methods
 
-        return self.method in list_methods()
+        if self.method not in list_methods():
+            return False
+        try:
+            self.build()
+        except LongtailError:
+            return False
+        return True
+
+    def fits(self, column: Column) -> bool:
+        """Whether the column has the held-out split that the method may need."""
+        return column.holds_out or not self.build().needs_held_out
 
     @cached_property
     def resolved(self) -> tuple[str, ...]:
         """Every hyperparameter as ``key=value``, so that a run folder tells when a default has changed."""
-        from longtail.methods import get_method
-        from longtail.training.kwargs import parse_kwargs
-
-        return _items(get_method(self.method, **parse_kwargs(self.kwargs)))
+        return _items(self.build())
 
     @cached_property
     def label(self) -> str:
@@ -79,7 +99,8 @@ class Row:
         from longtail.methods import get_method
 
         defaults = _items(get_method(self.method))
-        return "-".join((self.method, *(item for item in self.resolved if item not in defaults)))
+        label = "-".join((self.method, *(item for item in self.resolved if item not in defaults)))
+        return re.sub(r"[^\w.=,+-]+", "_", label)
 
 
 def _items(method: Any) -> tuple[str, ...]:
@@ -145,16 +166,23 @@ class Table:
         return Cell(table=self.name, column=column, row=row, paper=paper)
 
 
+Runs = Sequence[tuple[Cell, Sequence[Path]]]
+"""The cells of a figure that have finished runs, and the folders of these."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure that needs no run.
+    """A figure, with or without runs.
 
     Args:
         name: As on the command line.
         title: In words.
-        draw: Writes PNG and CSV files into the folder that it is given, and returns their paths.
+        draw: Writes PNG and CSV files into the folder that it is given, from the runs that it is given, and returns
+            their paths.
+        runs: The runs that it needs, as the cells of a table; None: it is drawn from formulas.
     """
 
     name: str
     title: str
-    draw: Callable[[Path], list[Path]]
+    draw: Callable[[Path, Runs], list[Path]]
+    runs: Table | None = None

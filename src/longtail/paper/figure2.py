@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from longtail.functional import difficulty_weights
-from longtail.paper.base import Figure
+from longtail.paper.base import Figure, Runs
 
 __all__ = ["RECIPE", "curves"]
 
@@ -21,7 +21,7 @@ def curves(points: int = 101) -> dict[float, list[tuple[float, float]]]:
     return {tau: list(zip(difficulty.tolist(), w.tolist(), strict=True)) for tau, w in weights.items()}
 
 
-def draw(out: Path) -> list[Path]:
+def draw(out: Path, runs: Runs = ()) -> list[Path]:
     from longtail.report.style import legend, looks, new_figure, png, uniform_style
     from longtail.training.files import write_csv
 

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 
 from longtail.functional import TauRule, dynamic_tau
-from longtail.paper.base import Figure
+from longtail.paper.base import Figure, Runs
 
 __all__ = ["RECIPE", "curves"]
 
@@ -32,7 +32,7 @@ def curves() -> dict[TauRule, list[tuple[float, float]]]:
     }
 
 
-def draw(out: Path) -> list[Path]:
+def draw(out: Path, runs: Runs = ()) -> list[Path]:
     from longtail.report.style import legend, looks, new_figure, png, uniform_style
     from longtail.training.files import write_csv
 

@@ -128,10 +128,10 @@ def _order() -> Iterator[tuple[str, str, str]]:
 
     for name in recipe_names():
         recipe = find_recipe(name)
-        if isinstance(recipe, PaperTable):
-            for column in recipe.columns:
-                for row in recipe.rows:
-                    yield name, column.name, row.name
+        table = recipe if isinstance(recipe, PaperTable) else recipe.runs
+        for column in table.columns if table else ():
+            for row in table.rows if table else ():
+                yield name, column.name, row.name
 
 
 def comparison(title: str, cells: Sequence[Cell], finished: Finished) -> Table:

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from longtail.errors import LongtailError
-from longtail.paper.base import Cell, Column, Figure, Row, Table
+from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
 from longtail.training.config import RunConfig
 
 __all__ = ["find_recipe", "recipe_names", "reproduce"]
 
 
 def recipe_names() -> list[str]:
-    """Names of all tables and figures that can be reproduced."""
+    """Names of all tables and figures that can be reproduced, and ``comparison``."""
     package = importlib.import_module("longtail.paper")
-    return [m.name for m in pkgutil.iter_modules(package.__path__) if re.fullmatch(r"(table|figure)\d+", m.name)]
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in modules if re.fullmatch(r"(table|figure)\d+|comparison", name)]
 
 
 def find_recipe(name: str) -> Table | Figure:
@@ -51,12 +52,13 @@ def reproduce(
     the lines of other cells.
 
     Args:
-        *what: ``table1``, ``figure2``, ...
+        *what: ``table1``, ``figure2``, ...; figures that need runs are trained as tables are, then drawn from the
+            finished runs in ``out``.
         out: Folder of the runs and the results.
         columns: Columns to run; none named: all whose data are there.
         rows: Rows to run; none named: all that this version has, without those that are only run on request.
         seeds: Number of seeds, counted from 0; None: the recipe's, and 1 for the scale ``smoke``.
-        scale: ``full``: the paper's protocol; ``smoke``: only shows that everything runs.
+        scale: ``full``: the paper's protocol; ``small``: a reduced one; ``smoke``: only shows that everything runs.
         jobs: Runs at a time.
         data: ``NAME:PATH`` of data sets that are not where ``longtail train`` looks for them.
         device: As in ``RunConfig``.
@@ -71,27 +73,33 @@ def reproduce(
     """
     out = Path(out)
     recipes = [find_recipe(name) for name in what]
-    tables = [recipe for recipe in recipes if isinstance(recipe, Table)]
-    figures = [recipe for recipe in recipes if isinstance(recipe, Figure)]
+    tables = [(recipe, None) if isinstance(recipe, Table) else (recipe.runs, recipe) for recipe in recipes]
+    formulas = [recipe for recipe in recipes if isinstance(recipe, Figure) and recipe.runs is None]
     if not recipes:
         raise LongtailError(f"name at least one table or figure: {', '.join(recipe_names())}")
-    if figures and (columns or rows):
-        raise LongtailError(f"{figures[0].name} has no columns and rows to choose from: leave out --columns and --rows")
-    places = _places(tables, data)
+    if formulas and (columns or rows):
+        name = formulas[0].name
+        raise LongtailError(f"{name} has no columns and rows to choose from: leave out --columns and --rows")
+    places = _places([table for table, _ in tables if table], data)
     fields = {"device": device, "precision": precision, "download": download}
     plans: list[_Plan] = []
-    for table in tables:
-        plan = _Plan(table=table, out=out, scale=scale, fields=fields, places=places)
-        plans.append(plan.choose(columns, rows, seeds))
+    for table, figure in tables:
+        if table is not None:
+            plan = _Plan(table=table, figure=figure, out=out, scale=scale, fields=fields, places=places)
+            plans.append(plan.choose(columns, rows, seeds))
     for plan in plans:  # all mistakes come out before the first run
         yield from plan.check()
-    for figure in figures:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in figure.draw(out):
-            yield f"{figure.name}: wrote {path}"
+    for figure in formulas:
+        yield from _drawn(figure, out, [])
     for plan in plans:
         yield from plan.train(jobs)
         yield from plan.report()
+
+
+def _drawn(figure: Figure, out: Path, runs: Runs) -> Iterator[str]:
+    out.mkdir(parents=True, exist_ok=True)
+    for path in figure.draw(out, runs):
+        yield f"{figure.name}: wrote {path}"
 
 
 def _places(tables: Sequence[Table], data: Sequence[str]) -> dict[str, str]:
@@ -131,16 +139,18 @@ def _chosen(kind: str, names: Sequence[str], known: Mapping[str, Any], table: st
 
 @dataclasses.dataclass(kw_only=True)
 class _Plan:
-    """The chosen cells of a table and their runs."""
+    """The chosen cells of a table or figure and their runs."""
 
     table: Table
+    figure: Figure | None = None
     out: Path
     scale: str
     fields: Mapping[str, Any]
     places: Mapping[str, str]
     columns: list[Column] = dataclasses.field(default_factory=list)
     """Those that the user named."""
-    missing: list[Row] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is left out, and why."""
     cells: list[Cell] = dataclasses.field(default_factory=list)
     seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     """Number of seeds by column."""
@@ -152,23 +162,32 @@ class _Plan:
         table = self.table
         self.columns = _chosen("column", columns, {c.name: c for c in table.columns}, table.name)
         some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
-        self.missing = [] if some_rows else [row for row in table.rows if not row.available]
+        missing = [] if some_rows else [row.name for row in table.rows if not row.available]
+        if missing:
+            self.notes.append(f"not available in this version are the rows {', '.join(missing)}")
         for row in some_rows:
             if not row.available:
-                raise LongtailError(f"the row {row.name} is not available: this version has no {row.method}")
+                kind = " ".join((row.method, *(f"with {item}" for item in row.kwargs)))
+                raise LongtailError(f"the row {row.name} is not available: this version has no {kind}")
         some_rows = some_rows or [row for row in table.rows if row.available and not row.on_request]
-        for column in self.columns or table.columns:
+        chosen = self.columns or [column for column in table.columns if self.scale in column.scales]
+        if not chosen:
+            scales = ", ".join(dict.fromkeys(scale for column in table.columns for scale in column.scales))
+            raise LongtailError(f"{table.name} has no column of the scale {self.scale!r}: it has {scales}")
+        for column in chosen:
             column.fields(self.scale)
             self.seeds[column.name] = seeds or (1 if self.scale == "smoke" else column.seeds)
-            self.cells += [table.cell(column, row) for row in some_rows]
+            self.cells += [table.cell(column, row) for row in some_rows if row.fits(column)]
+            if unfit := [row.name for row in some_rows if not row.fits(column)]:
+                self.notes.append(f"column {column.name} holds nothing out, as these rows need: {', '.join(unfit)}")
+        if not self.cells:
+            raise LongtailError(f"{table.name} has no such cell: {self.notes[-1]}")
         return self
 
     def check(self) -> Iterator[str]:
         """Leave out the columns that have no data; one that was named must have them."""
-        if self.missing:
-            names = ", ".join(row.name for row in self.missing)
-            yield f"{self.table.name}: not available in this version are the rows {names}"
-        for column in list(self.seeds):
+        yield from (f"{self.table.name}: {note}" for note in self.notes)
+        for column in dict.fromkeys(cell.column.name for cell in self.cells):
             try:
                 self._check_data([cell for cell in self.cells if cell.column.name == column])
             except LongtailError as error:
@@ -257,3 +276,13 @@ class _Plan:
             )
             yield f"report: {write_report(self.out / column).html}"
         yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
+        if self.figure:
+            yield from _drawn(self.figure, self.out, self.drawable())
+
+    def drawable(self) -> Runs:
+        """Every cell of the figure, chosen now or not, that has finished runs."""
+        rows = [row for row in self.table.rows if row.available]
+        columns = [column for column in self.table.columns if self.scale in column.scales]
+        cells = [self.table.cell(column, row) for column in columns for row in rows if row.fits(column)]
+        found = [(cell, [path for _, path in self.finished(cell)]) for cell in cells]
+        return [(cell, paths) for cell, paths in found if paths]

@@ -28,7 +28,8 @@ class RunConfig:
         task: What is recognised.
         imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
         imbalance_kind: Law of the class counts.
-        protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split).
+        protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
+            ``merged`` (the images of ``paper``, all of them for training).
         data_seed: Seed of the subset and of the splits; separate from ``seed``.
         val_fraction: Share of the training part that becomes the difficulty split when the data has none.
         select_fraction: Share of the training part for a separate model-selection split; 0: the difficulty split.
@@ -61,7 +62,7 @@ class RunConfig:
     task: Literal["classify", "detect", "segment", "video"] = "classify"
     imbalance: float | None = None
     imbalance_kind: Literal["exp", "step"] = "exp"
-    protocol: Literal["paper", "cao"] | None = None
+    protocol: Literal["paper", "cao", "merged"] | None = None
     data_seed: int = 0
     val_fraction: float | None = None
     select_fraction: float = 0.0
