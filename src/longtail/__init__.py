@@ -98,6 +98,7 @@ _HOMES = {
     "long_tail_counts": "data.counts",
     "performance_bias": "functional",
     "power_law_weights": "functional",
+    "with_box_criterion": "integrations.detection",  # not in __all__: it loads torchvision
 }
 
 

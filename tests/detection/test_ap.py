@@ -103,10 +103,7 @@ def box_iou(a: list[float], b: list[float], crowd: bool) -> float:
 def naive_coco_ap(truth: dict[str, Any], found: list[dict[str, Any]], category: int, threshold: float) -> float:
     """COCO's rules for boxes, one category and one threshold, straight from their description."""
     results, positives = [], 0
-    truth = {
-        "images": truth["images"],
-        "annotations": [a for a in truth["annotations"] if a["category_id"] == category],
-    }
+    annotations = [a for a in truth["annotations"] if a["category_id"] == category]
     found = [d for d in found if d["category_id"] == category]
     for image in sorted(i["id"] for i in truth["images"]):
         own = [a for a in annotations if a["image_id"] == image]

@@ -1,0 +1,165 @@
+"""torchvision's Faster and Mask R-CNN with a classification loss of your own, and with measured difficulty."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import RoIHeads
+
+from longtail.errors import LongtailError
+from longtail.functional._checks import full_precision
+from longtail.losses import ClassWeightedLoss
+
+__all__ = ["box_predictions", "box_scores", "with_box_criterion"]
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def with_box_criterion(model: nn.Module, criterion: Criterion) -> nn.Module:
+    """Let ``criterion`` judge the classes of a torchvision detector's boxes; everything else stays torchvision's.
+
+    A `ClassWeightedLoss` may know the C foreground classes only, as it does with a `ClassDifficulty` of C classes: the
+    background then has weight 1 and no part in the bias. With all weights at 1 every loss is the stock model's, bit for
+    bit. A criterion with a method ``scores(logits) -> [N, C + 1]`` in [0, 1] (background first) also decides how boxes
+    are scored in evaluation; others leave the softmax.
+
+    Args:
+        model: A detector with ``roi_heads``; changed in place. Its parameters and state dict stay as they are: whoever
+            made the criterion moves and saves it.
+        criterion: ``(logits [N, C + 1], labels [N]) -> scalar``; label 0 is the background.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        LongtailError: no box heads of torchvision's kind, or weights for another number of classes.
+    """
+    heads = getattr(model, "roi_heads", None)
+    if not isinstance(heads, RoIHeads):
+        raise LongtailError(f"{type(model).__name__} has no roi_heads of torchvision: give a Faster or Mask R-CNN")
+    if not callable(criterion):
+        raise LongtailError(f"the criterion is {criterion!r}: it must be callable with logits and labels")
+    if not isinstance(heads, _CriterionHeads):
+        stock = type(heads) is RoIHeads
+        heads.__class__ = CriterionRoIHeads if stock else type("CriterionRoIHeads", (_CriterionHeads, type(heads)), {})
+    score = getattr(heads.box_predictor, "cls_score", None)
+    classes = score.out_features if isinstance(score, nn.Linear) else None
+    heads._criterion = (_with_background(criterion, classes),)  # pyright: ignore  # the tuple keeps it unregistered
+    return model
+
+
+class _CriterionHeads:
+    """What is added to `RoIHeads`: the labels and logits of a step are handed to the criterion."""
+
+    _criterion: tuple[Criterion]
+
+    def select_training_samples(self, proposals: Any, targets: Any) -> Any:
+        samples = super().select_training_samples(proposals, targets)  # pyright: ignore
+        self._labels: Sequence[Tensor] = samples[2]
+        return samples
+
+    def forward(self, features: Any, proposals: Any, image_shapes: Any, targets: Any = None) -> Any:
+        heads = cast(RoIHeads, self)
+        if not heads.training:
+            return super().forward(features, proposals, image_shapes, targets)  # pyright: ignore
+        logits: list[Tensor] = []
+        with heads.box_predictor.register_forward_hook(lambda _, inputs, output: logits.append(output[0])):
+            result, losses = super().forward(features, proposals, image_shapes, targets)  # pyright: ignore
+        losses["loss_classifier"] = _loss(self._criterion[0], logits[0], torch.cat(list(self._labels)))
+        self._labels = ()
+        return result, losses
+
+    def postprocess_detections(self, class_logits: Tensor, *others: Any) -> Any:
+        heads, scores = cast(RoIHeads, self), getattr(self._criterion[0], "scores", None)
+        if scores is None:
+            return super().postprocess_detections(class_logits, *others)  # pyright: ignore
+        # The stock method takes a softmax: it gets logarithms of what adds up to 1, and its results are scaled back.
+        foreground = scores(class_logits)[:, 1:].clamp(0, 1)
+        scale, threshold = foreground.shape[1], heads.score_thresh
+        shares = torch.cat([1 - foreground.mean(1, keepdim=True), foreground / scale], dim=1)
+        heads.score_thresh = threshold / scale
+        try:
+            boxes, values, labels = super().postprocess_detections(shares.log(), *others)  # pyright: ignore
+        finally:
+            heads.score_thresh = threshold
+        return boxes, [v * scale for v in values], labels
+
+
+class CriterionRoIHeads(_CriterionHeads, RoIHeads):
+    """torchvision's `RoIHeads` whose classes another criterion judges; see `with_box_criterion`."""
+
+
+class _Padded:
+    """A source of class weights with one more class in front, the background."""
+
+    def __init__(self, source: Any, background: float) -> None:
+        self.source, self.background = source, background
+
+    @property
+    def weight(self) -> Tensor:
+        weight = getattr(self.source, "weight", self.source)
+        return torch.cat([weight.new_full((1,), self.background), weight])
+
+
+def _with_background(criterion: Criterion, classes: int | None) -> Criterion:
+    """A weighted loss of the C foreground classes as one of C + 1."""
+    if not isinstance(criterion, ClassWeightedLoss) or criterion.weight is None or classes is None:
+        return criterion
+    given = len(criterion.weight)
+    if given not in (classes - 1, classes):
+        raise LongtailError(f"{given} class weights for a detector of {classes - 1} classes and the background")
+    if given == classes - 1:
+        criterion = copy.copy(criterion)
+        criterion._source = (_Padded(criterion._source[0], 1.0),)
+    return criterion
+
+
+def _loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
+    plain = type(criterion) is ClassWeightedLoss and criterion.base == "cross_entropy" and criterion.reduction == "mean"
+    if not plain or criterion._options["label_smoothing"]:
+        return criterion(logits, labels)
+    # One sum of weighted losses, in the order in which torch's own mean adds them: exact at weight 1.
+    weight, logits = criterion.weight, full_precision(logits)
+    weight = None if weight is None else weight.to(logits.device, logits.dtype)
+    return F.cross_entropy(logits, labels, weight=weight, reduction="sum") / max(labels.numel(), 1)
+
+
+def box_scores(model: nn.Module, logits: Tensor) -> Tensor:
+    """Scores ``[N, C + 1]`` in [0, 1] of logits of the box head, background first, as the model's criterion has it."""
+    criterion = getattr(model.roi_heads, "_criterion", (None,))[0]
+    scores = getattr(criterion, "scores", None)
+    return logits.float().softmax(1) if scores is None else scores(logits)
+
+
+@torch.no_grad()
+def box_predictions(
+    model: nn.Module, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Which class the box head sees in each ground-truth box: cheap enough for every epoch.
+
+    ``difficulty.update(*box_predictions(model, images, targets))`` makes `ClassDifficulty` the recall of each category.
+
+    Args:
+        model: A torchvision detector, in ``eval()``.
+        images: Images ``[3, H, W]`` in [0, 1], as the detector takes them.
+        targets: ``boxes`` ``[n, 4]`` as x1, y1, x2, y2 and ``labels`` ``[n]`` from 1 for each image.
+
+    Returns:
+        Predicted class ``[N]`` from 0 without the background, -1 where the background wins, and the true class ``[N]``.
+    """
+    detector = cast(Any, model)
+    own = [{key: target[key] for key in ("boxes", "labels")} for target in targets]
+    batch, own = detector.transform(list(images), own)
+    features = detector.backbone(batch.tensors)
+    if isinstance(features, Tensor):
+        features = OrderedDict([("0", features)])
+    heads = detector.roi_heads
+    pooled = heads.box_roi_pool(features, [target["boxes"] for target in own], batch.image_sizes)
+    logits, _ = heads.box_predictor(heads.box_head(pooled))
+    return box_scores(model, logits).argmax(1) - 1, torch.cat([target["labels"] for target in own]) - 1
