@@ -17,7 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
-from longtail.functional import difficulty_weights, dynamic_tau, performance_bias
+from longtail.functional import (
+    class_performance,
+    class_sums,
+    difficulty_weights,
+    dynamic_tau,
+    performance_bias,
+    shrunk_performance,
+)
 
 
 def answers(accuracy: list[float], samples: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,6 +215,11 @@ def test_error_names_the_absent_classes_and_changes_nothing():
         ({"min_difficulty": -0.1}, "min_difficulty is -0.1"),
         ({"momentum": 1.0}, r"momentum is 1.0: it must be a number in \[0, 1\)"),
         ({"absent": "skip"}, "unknown absent policy 'skip': known are keep, hard, error"),
+        ({"bias_quantile": 0.5}, r"bias_quantile is 0.5: it must be a number in \[0, 0.5\)"),
+        ({"measure": "auc"}, "unknown measure 'auc': known are recall, precision, f1, soft, loss, ap"),
+        ({"shrinkage": -1}, "shrinkage is -1"),
+        ({"shrinkage": "a lot"}, "shrinkage is 'a lot'"),
+        ({"source": "test"}, "unknown source 'test': known are held-out, train"),
     ],
 )
 def test_options_are_checked_when_it_is_built(arguments, message):
@@ -246,6 +258,60 @@ def test_a_bad_performance_is_refused(performance, message):
     with pytest.raises(LongtailError, match=message):
         difficulty.step(performance)
     assert difficulty.steps == 0
+
+
+# Other measures, shrinkage, bias by quantiles, training batches
+
+MEASURES = ("recall", "precision", "f1", "soft", "loss", "ap")
+every_measure = pytest.mark.parametrize("measure", MEASURES)
+
+
+@every_measure
+@given(st.integers(0, 100), st.sampled_from([0, 2, "auto"]), st.sampled_from([0, 0.2]), st.sampled_from([1, "log"]))
+def test_weights_are_finite_and_not_negative_whatever_the_options(measure, seed, shrinkage, quantile, tau):
+    generator = torch.Generator().manual_seed(seed)
+    difficulty = ClassDifficulty(5, measure=measure, shrinkage=shrinkage, bias_quantile=quantile, tau=tau)
+    for _ in range(2):
+        target = torch.randint(4, (12,), generator=generator)  # class 4, and maybe others, have no sample
+        difficulty.update(3 * torch.randn(12, 5, generator=generator), target)
+        weight = difficulty.step()
+        assert bool((torch.isfinite(weight) & (weight >= 0)).all())
+
+
+@every_measure
+def test_a_step_is_the_measure_of_what_was_counted_then_shrunk(measure):
+    logits, target = torch.randn(60, 4), torch.randint(4, (60,))
+    difficulty = ClassDifficulty(4, measure=measure, shrinkage=5, tau="log", bias_quantile=0.2)
+    for z, y in zip(logits.split(7), target.split(7), strict=True):
+        difficulty.update(z, y)
+    difficulty.step()
+    sums = class_sums(logits, target, num_classes=4, measure=measure)
+    performance = shrunk_performance(*class_performance(sums, measure=measure), strength=5)
+    assert torch.equal(difficulty.performance, performance)
+    assert torch.equal(difficulty.bias, performance_bias(performance, quantile=0.2))
+
+
+def test_a_performance_that_is_given_is_not_shrunk():
+    difficulty = ClassDifficulty(2, shrinkage=50, measure="ap")
+    difficulty.step([0.25, 0.75])
+    assert difficulty.performance.tolist() == [0.25, 0.75]
+
+
+def test_a_measure_that_needs_logits_refuses_indices_and_counts_nothing():
+    difficulty = ClassDifficulty(2, measure="soft")
+    with pytest.raises(LongtailError, match="measure 'soft' needs logits"):
+        difficulty.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+    with pytest.raises(LongtailError, match="no prediction since the last step"):
+        difficulty.step()
+
+
+def test_training_batches_are_counted_like_others_but_not_searched_for_nan():
+    difficulty = ClassDifficulty(2, source="train", absent="error")
+    difficulty.update(torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), torch.tensor([0, 0]))
+    with pytest.raises(LongtailError, match="this epoch had no sample of class 1"):
+        difficulty.step()
+    with pytest.raises(LongtailError, match="label 2 is out of range"):
+        difficulty.update(torch.zeros(1, 2), torch.tensor([2]))
 
 
 # State
@@ -296,6 +362,23 @@ def test_the_state_dict_is_that_of_this_moment():
     twin = ClassDifficulty(4)
     twin.load_state_dict(state)
     assert int(twin.get_extra_state()[1].sum()) == 30
+
+
+@every_measure
+def test_a_state_dict_in_the_middle_of_an_epoch_holds_what_was_counted(measure):
+    options = {"measure": measure, "shrinkage": "auto", "source": "train"}
+    original, twin = ClassDifficulty(4, **options), ClassDifficulty(4, **options)
+    original.update(*shard(0))
+    original.step()
+    original.update(*shard(1))
+    file = io.BytesIO()
+    torch.save(original.state_dict(), file)
+    file.seek(0)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    for difficulty in (original, twin):
+        difficulty.update(*shard(0))
+    assert torch.equal(original.step(), twin.step())
+    assert torch.equal(original.performance, twin.performance)
 
 
 @pytest.mark.parametrize("cast", ["half", "bfloat16", "double", "to"])
@@ -362,6 +445,18 @@ def test_two_processes_measure_what_one_does(run_two):
         difficulty.update(*shard(None))
         expected.append(difficulty.step().tolist())
     assert run_two(step_in_each) == [expected, expected]
+
+
+def measure_in_each(rank: int | None, measure: str) -> list[float]:
+    difficulty = ClassDifficulty(4, measure=measure, shrinkage="auto")
+    difficulty.update(*shard(rank))
+    difficulty.step()
+    return difficulty.performance.tolist()
+
+
+@every_measure
+def test_two_processes_measure_what_one_does_to_the_last_bit(run_two, measure):
+    assert run_two(measure_in_each, measure) == [measure_in_each(None, measure)] * 2
 
 
 def step_with_an_empty_shard(rank: int) -> list:

@@ -26,6 +26,12 @@ _DIFFICULTY = Row(
         {"tau": "accv", "momentum": 0.8, "min_difficulty": 0.1},
         {"tau": "poly", "power": 3, "max_tau": 2.0, "normalize": False},
         {"absent": "hard", "eps": 0.05},
+        {"tau": "log", "bias_quantile": 0.1, "shrinkage": "auto"},
+        {"measure": "soft", "shrinkage": 3},
+        {"measure": "ap", "tau": 1},
+        {"measure": "loss", "source": "train", "min_difficulty": 0.05},
+        {"measure": "f1", "absent": "hard"},
+        {"measure": "precision", "momentum": 0},
     ),
     bad=(
         ({"tau": "quick"}, "unknown tau rule 'quick'"),
@@ -38,13 +44,32 @@ _DIFFICULTY = Row(
         ({"min_difficulty": 2}, "min_difficulty is 2"),
         ({"normalize": "yes"}, "normalize is 'yes'"),
         ({"absent": "zero"}, "unknown absent policy 'zero'"),
+        ({"bias_quantile": 0.5}, "bias_quantile is 0.5"),
+        ({"measure": "accuracy"}, "unknown measure 'accuracy': known are recall, precision, f1, soft, loss, ap"),
+        ({"shrinkage": "much"}, "shrinkage is 'much'"),
+        ({"source": "test"}, "unknown source 'test': known are held-out, train"),
     ),
     presets=("paper", "code2020-cifar", "code2020-imagenet"),
 )
 _WEIGHTED = dataclasses.replace(
     _DIFFICULTY,
-    kwargs=(*_DIFFICULTY.kwargs, {"reduction": "weighted_mean"}),
-    bad=(*_DIFFICULTY.bad, ({"reduction": "sum"}, "unknown reduction 'sum': known are mean, weighted_mean")),
+    kwargs=(*_DIFFICULTY.kwargs, {"reduction": "weighted_mean"}, {"form": "logit", "strength": 0.5}),
+    bad=(
+        *_DIFFICULTY.bad,
+        ({"reduction": "sum"}, "unknown reduction 'sum': known are mean, weighted_mean"),
+        ({"form": "margin"}, "unknown form 'margin': known are weight, logit"),
+        ({"strength": 2.0}, "strength is 2.0: it belongs to form 'logit'"),
+        ({"form": "logit", "strength": -1}, "strength is -1"),
+    ),
+)
+_BASES = (
+    {"base": "ldam-drw:defer=.5", "tau": 1.5},
+    {"base": "balanced-softmax", "form": "logit"},
+    {"base": "cb", "reduction": "weighted_mean"},
+    {"base": "seesaw:normalized=true", "source": "train"},
+    {"base": "class-aware"},
+    {"base": "ncm"},
+    {"base": "eql:form=sigmoid", "form": "logit", "measure": "soft"},
 )
 
 _DECOUPLED = Row(
@@ -72,11 +97,39 @@ SETTINGS: dict[str, Row] = {
     "cfs": Row(kwargs=({"exponent": 0.75}, {"exponent": 0}), bad=(({"exponent": "half"}, "exponent is 'half'"),)),
     "class-aware": Row(kwargs=({"samples_per_class": 1},), bad=(({"samples_per_class": 0}, "samples_per_class is 0"),)),
     "progressive": Row(),
-    "cdb-w": _WEIGHTED,
+    "cdb-w": dataclasses.replace(
+        _WEIGHTED,
+        kwargs=(*_WEIGHTED.kwargs, *_BASES),
+        bad=(
+            *_WEIGHTED.bad,
+            ({"base": "none"}, "unknown method 'none'"),
+            ({"base": 1}, "base is 1: it must name a method"),
+            ({"base": "cdb-w-fl"}, "base is 'cdb-w-fl': it has a difficulty of its own"),
+            ({"base": "crt"}, "base is 'crt': it has stages with more than a loss of its own"),
+            ({"base": "vs:delta=1"}, "unknown hyperparameter 'delta' of vs"),
+        ),
+    ),
     "cdb-w-fl": dataclasses.replace(
         _WEIGHTED, kwargs=(*_WEIGHTED.kwargs, {"gamma": 0.5}), bad=(*_WEIGHTED.bad, ({"gamma": "x"}, "gamma is 'x'"))
     ),
-    "cdb-s": _DIFFICULTY,
+    "cdb-s": dataclasses.replace(
+        _DIFFICULTY,
+        kwargs=(
+            *_DIFFICULTY.kwargs,
+            {"loss": "ldam-drw:defer=.5"},
+            {"loss": "seesaw", "measure": "soft"},
+            {"loss": "tau-norm"},
+            {"loss": "logit-adjust:post_hoc=true"},
+        ),
+        bad=(
+            *_DIFFICULTY.bad,
+            ({"loss": "none"}, "unknown method 'none'"),
+            ({"loss": "cdb-w"}, "loss is 'cdb-w': it has a difficulty of its own"),
+            ({"loss": "class-aware"}, "loss is 'class-aware': it has a sampler of its own"),
+            ({"loss": "lws"}, "loss is 'lws': it has stages with more than a loss of its own"),
+            ({"source": "train"}, "source='train' with sampling needs min_difficulty above 0"),
+        ),
+    ),
     "balanced-softmax": Row(),
     "logit-adjust": Row(
         kwargs=({"tau": 0.5}, {"post_hoc": True}, {"post_hoc": True, "tau": 2}),

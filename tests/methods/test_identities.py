@@ -134,7 +134,7 @@ def test_presets_are_class_methods(cls):
 @pytest.mark.parametrize("cls", [CDBW, CDBWFL, CDBS])
 def test_presets_do_not_lean_on_defaults_that_may_change(cls):
     for preset in cls.presets().values():
-        unused = {"power", "absent", "gamma"} | ({"max_tau"} if preset["tau"] != "sigmoid" else set())
+        unused = {"power", "absent", "gamma", "strength"} | ({"max_tau"} if preset["tau"] != "sigmoid" else set())
         assert {field.name for field in dataclasses.fields(cls)} - unused <= set(preset)
 
 
@@ -143,7 +143,8 @@ def test_the_defaults_are_in_one_place():
     for cls in (CDBW, CDBWFL, CDBS):
         difficulty = longtail.ClassDifficulty(3, class_counts=[5, 2, 1], normalize=cls().normalize)
         assert repr(cls().difficulty([5, 2, 1])) == repr(difficulty)
-        for name in ("tau", "max_tau", "eps", "power", "min_difficulty", "momentum", "absent"):
+        names = ("tau", "max_tau", "eps", "power", "min_difficulty", "momentum", "absent")
+        for name in (*names, "bias_quantile", "measure", "shrinkage", "source"):
             assert getattr(cls(), name) == getattr(defaults, f"DEFAULT_{name.upper()}")
         assert cls().normalize == defaults.METHOD_NORMALIZE
 

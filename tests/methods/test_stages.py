@@ -31,6 +31,8 @@ METHODS = {
     "lws": ("stage1=ldam-drw", "balance=cdb-w:tau=1", "share=.5"),
     "tau-norm": (),
     "ncm": (),
+    "cdb-w": ("base=ldam-drw:defer=.5", "source=train", "measure=soft", "form=logit", "tau=1"),
+    "cdb-s": ("loss=seesaw", "measure=ap", "shrinkage=auto", "bias_quantile=.1", "tau=log"),
 }
 
 

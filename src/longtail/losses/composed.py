@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from longtail.errors import LongtailError
 from longtail.functional import difficulty_shift
 from longtail.functional._checks import check_choice, check_range
-from longtail.losses.weighted import ClassWeightedLoss, Reduction
+from longtail.losses.weighted import ClassWeightedLoss, Reduction, checked_weight
 
 __all__ = ["WeightForm", "class_weighted"]
 
@@ -41,7 +41,7 @@ def class_weighted(
         reduction: In place of the criterion's; None: keep that.
 
     Raises:
-        LongtailError: another criterion, or a hyperparameter outside its range.
+        LongtailError: another criterion, weights that are not finite numbers >= 0, or an option outside its range.
     """
     check_choice(form, "form", get_args(WeightForm))
     check_range(strength, "strength", 0, float("inf"), open_high=True)
@@ -50,6 +50,8 @@ def class_weighted(
         criterion = ClassWeightedLoss(None, **options)
     if not isinstance(criterion, ClassWeightedLoss):
         raise LongtailError(f"the loss {type(criterion).__name__} takes no class weights")
+    if not hasattr(source, "weight"):
+        source = checked_weight(source)
     if reduction is not None:
         check_choice(reduction, "reduction", get_args(Reduction))
         criterion.reduction = reduction

@@ -27,6 +27,8 @@ class FocalLoss(ClassWeightedLoss):
     def instance_weight(self, prediction: Tensor, target: Tensor) -> Tensor:
         """``(1 - p) ** gamma`` of each sample: what its cross-entropy counts, in [0, 1]; 0 for ignored ones.
 
+        Class weights, where the loss has some, do not enter.
+
         Args:
             prediction: Logits ``[N, C]`` or dense ``[N, C, d1, ...]``.
             target: Class indices ``[N]`` or ``[N, d1, ...]``.

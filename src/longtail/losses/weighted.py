@@ -85,7 +85,7 @@ class ClassWeightedLoss(nn.Module):
     def set_weight(self, weight: Tensor | Sequence[float] | Any | None) -> None:
         """Take another source of the weights; see the class."""
         if weight is not None and not hasattr(weight, "weight"):
-            weight = _checked_weight(weight)
+            weight = checked_weight(weight)
         self._source: tuple[Any] = (weight,)  # the tuple keeps a module from being registered here
 
     def set_shift(self, source: Any) -> None:
@@ -185,7 +185,7 @@ def _cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float) ->
     return F.cross_entropy(full_precision(logits), target, reduction="none", label_smoothing=label_smoothing)
 
 
-def _checked_weight(weight: Tensor | Sequence[float]) -> Tensor:
+def checked_weight(weight: Tensor | Sequence[float]) -> Tensor:
     weight = weight if isinstance(weight, Tensor) else torch.tensor(weight, dtype=torch.float32)
     if weight.ndim != 1 or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
         raise LongtailError("class weights must be finite numbers >= 0, one a class")

@@ -45,10 +45,9 @@ class Decoupled(Method):
         if isinstance(first, Decoupled) or first.parts(some).finish is not None:
             raise LongtailError(f"stage1 is {self.stage1!r}: it changes its classifier by itself; choose e.g. ce")
         balance = second.parts(some)
-        if balance.head or balance.stages or balance.finish or balance.step:
+        if balance.head or balance.stages or balance.finish:
             raise LongtailError(
-                f"balance is {self.balance!r}: it has a classifier, stages or a training step of its own; "
-                "choose e.g. class-aware"
+                f"balance is {self.balance!r}: it has a classifier or stages of its own; choose e.g. class-aware"
             )
 
     @property
@@ -91,7 +90,7 @@ class Decoupled(Method):
                 Stage(
                     name="stage2",
                     epochs=self.share,
-                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty", "step")},
+                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty")},
                     trainable=trainable,
                     adapt_norm=self.bn_mode == "adapt",
                     setup=setup,
