@@ -77,11 +77,15 @@ _CLIPS: dict[str, Any] = {
     "center_crop": 224 / 256,
 }
 _MOVING = {"mean": (0.18,), "std": (0.13,), "crop_padding": 2}
-_CLIP_SETS = {
-    "moving-digits": _MOVING,
-    "clips": _CLIPS,
-    "egtea": _CLIPS | {"crop_scale": (0.75, 0.75), "center_crop": 1.0},
+_EGTEA: dict[str, Any] = _CLIPS | {
+    # As the public Kinetics weights of 3D-ResNeXt-101 were trained: pixels of 0 to 255 less their mean.
+    "mean": (114.7748 / 255, 107.7354 / 255, 99.4750 / 255),
+    "std": (1 / 255,) * 3,
+    # A square of the whole height of 640 x 480 pixels, as the authors' code.
+    "crop_scale": (0.75, 0.75),
+    "center_crop": 1.0,
 }
+_CLIP_SETS = {"moving-digits": _MOVING, "clips": _CLIPS, "egtea": _EGTEA}
 _LISTS = {
     "imagenet-lt": ("ImageNet_LT_{}.txt", "ImageNet_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "places-lt": ("Places_LT_{}.txt", "Places_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),

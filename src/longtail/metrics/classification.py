@@ -12,7 +12,7 @@ from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores, predicted_classes, top_k_hits
 from longtail.functional._checks import check_labels
-from longtail.metrics.shot import shot_accuracy, shot_groups
+from longtail.metrics.shot import head_and_tail, shot_accuracy, shot_groups
 
 __all__ = ["Classification"]
 
@@ -27,10 +27,14 @@ class Classification:
         class_counts: Training samples of each class, ``[C]``: they decide the shot groups.
         many: A class with more training samples is many-shot.
         few: A class with fewer training samples is few-shot.
+        head: So many most frequent classes are judged apart from the rest; 0: no such groups.
     """
 
-    def __init__(self, class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20) -> None:
+    def __init__(
+        self, class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20, head: int = 0
+    ) -> None:
         self.groups = shot_groups(class_counts, many=many, few=few)
+        self.head = head_and_tail(class_counts, head=head) if head else {}
         self.num_classes = len(self.groups["many"])
         self.reset()
 
@@ -76,7 +80,8 @@ class Classification:
             ``recall`` and ``f1`` averaged over the classes of the split (a class never predicted has precision 0);
             ``many``, ``medium``, ``few``: mean class accuracy of the group, None if it is empty; ``per_class``:
             list of C accuracies, None for a class without samples; ``confusion``: int64 ``[C, C]`` on the CPU,
-            rows are true classes.
+            rows are true classes. With ``head`` also ``head_precision``, ``head_recall``, ``tail_precision`` and
+            ``tail_recall``, means over the classes of the group, None if the split has none of it.
 
         Raises:
             LongtailError: nothing was counted.
@@ -92,6 +97,11 @@ class Classification:
             "top5": hits / samples if ranked == samples else None,
             **{name: float(scores[name].nanmean()) for name in ("precision", "recall", "f1")},
             **shot_accuracy(scores["recall"], self.groups),
+            **{
+                f"{group}_{score}": shot_accuracy(scores[score], {group: classes})[group]
+                for group, classes in self.head.items()
+                for score in ("precision", "recall")
+            },
             "per_class": [None if a != a else a for a in scores["recall"].tolist()],
             "confusion": confusion,
         }

@@ -12,7 +12,7 @@ from longtail.errors import LongtailError
 from longtail.functional import correct_counts
 from longtail.functional._checks import counts_as_float64
 
-__all__ = ["ShotAccuracy", "shot_accuracy", "shot_groups"]
+__all__ = ["ShotAccuracy", "head_and_tail", "shot_accuracy", "shot_groups"]
 
 
 def shot_groups(class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20) -> dict[str, Tensor]:
@@ -29,6 +29,24 @@ def shot_groups(class_counts: Tensor | Sequence[int], *, many: float = 100, few:
     counts = counts_as_float64(class_counts)
     groups = {"many": counts > many, "few": counts < few}
     return {"many": groups["many"], "medium": ~groups["many"] & ~groups["few"], "few": groups["few"]}
+
+
+def head_and_tail(class_counts: Tensor | Sequence[int], *, head: int = 5) -> dict[str, Tensor]:
+    """The most frequent classes and the rest (Table 8 of the paper: 5 and 14 verbs).
+
+    Args:
+        class_counts: Training samples of each class, ``[C]``; of equally frequent classes the first ones are the head.
+        head: Number of head classes.
+
+    Returns:
+        ``{"head", "tail"}``, each bool ``[C]`` on the CPU.
+    """
+    counts = counts_as_float64(class_counts)
+    if head < 1:
+        raise LongtailError(f"head={head}: at least one class must be the head")
+    first = torch.zeros(len(counts), dtype=torch.bool)
+    first[counts.argsort(descending=True, stable=True)[:head]] = True
+    return {"head": first, "tail": ~first}
 
 
 def shot_accuracy(accuracy: Tensor, groups: dict[str, Tensor]) -> dict[str, float | None]:

@@ -15,9 +15,10 @@ from torch import nn
 from longtail.errors import LongtailError
 from longtail.models.lenet import LeNet5
 from longtail.models.resnet import CifarResNet
+from longtail.models.video import ResNeXt3D, Small3D
 from longtail.models.weights import load_weights
 
-__all__ = ["create_model", "final_linear", "list_models", "model_channels"]
+__all__ = ["create_model", "final_linear", "list_models", "model_channels", "takes_clips"]
 
 
 def _lenet(num_classes: int, in_channels: int, image_size: int | None, widths: str = "caffe") -> nn.Module:
@@ -28,12 +29,19 @@ def _cifar(depth: int, num_classes: int, in_channels: int, image_size: int | Non
     return CifarResNet(depth, num_classes, in_channels=in_channels)
 
 
+def _small3d(num_classes: int, in_channels: int, image_size: int | None) -> nn.Module:
+    return Small3D(num_classes, in_channels=in_channels)
+
+
 _OWN: dict[str, Callable[[int, int, int | None], nn.Module]] = {
     "lenet5": _lenet,
     "lenet5-caffe": _lenet,
     "lenet5-classic": partial(_lenet, widths="classic"),
     **{f"resnet{depth}": partial(_cifar, depth) for depth in (20, 32, 44, 56, 110)},
+    "small3d": _small3d,
 }
+_OTHER = ("resnet10", "resnext3d101")
+"""Networks of this library that take three channels, as torchvision's do."""
 
 
 def _torchvision() -> Any:
@@ -45,9 +53,17 @@ def _torchvision() -> Any:
 
 
 def list_models() -> list[str]:
-    """Names that `create_model` knows: our own, then torchvision's classifiers."""
+    """Names that `create_model` knows: our own, then torchvision's classifiers of images and of clips."""
     models = _torchvision()
-    return [*_OWN, "resnet10", *models.list_models(module=models)]
+    return [*_OWN, *_OTHER, *models.list_models(module=models), *models.list_models(module=models.video)]
+
+
+def takes_clips(name: str) -> bool:
+    """Whether a network is one for clips; for images otherwise, or unknown."""
+    name = name.lower()
+    if name in ("small3d", "resnext3d101"):
+        return True
+    return name not in _OWN and name in (models := _torchvision()).list_models(module=models.video)
 
 
 def model_channels(name: str, channels: int) -> int:
@@ -61,23 +77,28 @@ def create_model(
     num_classes: int,
     in_channels: int = 3,
     image_size: int | None = None,
+    frames: int = 0,
     weights: str | Path | None = None,
 ) -> nn.Module:
     """Build a classifier whose last linear layer has ``num_classes`` outputs.
 
     Args:
         name: ``lenet5`` (``lenet5-caffe``, ``lenet5-classic``), ``resnet20 32 44 56 110`` for small images,
-            ``resnet10``, or any torchvision classifier such as ``resnet50`` or ``convnext_tiny``.
+            ``resnet10``, or any torchvision classifier such as ``resnet50`` or ``convnext_tiny``. For clips:
+            ``small3d``, ``resnext3d101``, or torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``, ``swin3d_t``, ...
         num_classes: C.
         in_channels: Channels of the images; other than 3 only for the small networks (see `model_channels`).
         image_size: Side of the square images; None: the network's usual one.
+        frames: Frames T of a clip; 0: images.
         weights: File with initial weights (see `load_weights`). What it says is kept in the model's ``notes``.
 
     Returns:
-        A module from ``[B, in_channels, S, S]`` to logits ``[B, C]``; random weights from torch's global generator.
+        A module from ``[B, in_channels, S, S]``, or clips ``[B, in_channels, T, S, S]``, to logits ``[B, C]``; random
+        weights from torch's global generator.
 
     Raises:
-        LongtailError: unknown name, images too small for the network, unfit weights.
+        LongtailError: unknown name, a network for images given clips or the other way round, images too small for the
+            network, unfit weights.
     """
     name = name.lower()
     if num_classes < 1:
@@ -87,9 +108,13 @@ def create_model(
     else:
         if in_channels != 3:
             raise LongtailError(f"{name} takes images with 3 channels, not {in_channels}: repeat the grey channel")
-        model = _resnet10(num_classes) if name == "resnet10" else _from_torchvision(name, num_classes, image_size)
+        own = {"resnet10": _resnet10, "resnext3d101": ResNeXt3D}.get(name)
+        model = own(num_classes) if own else _from_torchvision(name, num_classes, image_size)
+    if takes_clips(name) != bool(frames):
+        use = "clips: use small3d, resnext3d101 or r3d_18" if frames else "images: use resnet32, resnet10 or resnet50"
+        raise LongtailError(f"{name} is no network for {use}")
     if image_size is not None:
-        _try_size(model, name, in_channels, image_size)
+        _try_size(model, name, [2, in_channels, *([frames] if frames else []), image_size, image_size])
     model.notes = load_weights(model, weights, final_linear(model)[2]) if weights else []  # type: ignore[assignment]
     return model
 
@@ -101,9 +126,9 @@ def _resnet10(num_classes: int) -> nn.Module:
 
 def _from_torchvision(name: str, num_classes: int, image_size: int | None) -> nn.Module:
     models = _torchvision()
-    known = models.list_models(module=models)
+    known = [*models.list_models(module=models), *models.list_models(module=models.video)]
     if name not in known:
-        close = difflib.get_close_matches(name, [*_OWN, "resnet10", *known], n=3)
+        close = difflib.get_close_matches(name, [*_OWN, *_OTHER, *known], n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see torchvision's list of classifiers"
         raise LongtailError(f"unknown model {name!r}: {hint}")
     kwargs: dict[str, Any] = {"num_classes": num_classes}
@@ -117,22 +142,31 @@ def _from_torchvision(name: str, num_classes: int, image_size: int | None) -> nn
         model = models.get_model(name, weights=None, **kwargs)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise LongtailError(f"{name} cannot be built for images of {image_size} pixels: {error}") from None
-    if name.startswith("squeezenet"):  # the only family that ends in a convolution
+    if name.startswith("squeezenet"):  # this family and the next end in a convolution
         model.classifier = nn.Sequential(
             nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)
+        )
+    if name == "s3d":
+        model.avgpool = nn.AdaptiveAvgPool3d(1)
+        model.classifier = nn.Sequential(
+            nn.Dropout(0.2), nn.Flatten(), nn.Linear(1024, num_classes), nn.Unflatten(-1, (-1, 1, 1, 1))
         )
     return model
 
 
-def _try_size(model: nn.Module, name: str, channels: int, size: int) -> None:
+def _try_size(model: nn.Module, name: str, shape: list[int]) -> None:
     """Run the shapes alone, without data and work, to find out now whether images of this size pass through."""
     shapes = copy.deepcopy(model).to("meta").eval()
     try:
         with torch.no_grad():
-            shapes(torch.empty(2, channels, size, size, device="meta"))
+            shapes(torch.empty(shape, device="meta"))
     except Exception as error:
+        what, mend = "images", "--image-size"
+        if len(shape) == 5:
+            what, mend = f"clips of {shape[2]} frames", "--frames or --image-size"
+        reason = " ".join(str(error).split())
         raise LongtailError(
-            f"{name} cannot take images of {size} pixels ({error}): give another --image-size"
+            f"{name} cannot take {what} of {shape[-1]} pixels ({reason}): give another {mend}"
         ) from None
 
 

@@ -1,8 +1,9 @@
-"""Image classification."""
+"""Classification of images and of clips: they differ in the shape of a batch and in what is reported besides."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,8 +18,12 @@ from longtail.functional import per_class_scores
 from longtail.methods import ClassStats
 from longtail.metrics import Classification
 from longtail.models import create_model, model_channels
+from longtail.samplers import ClassAwareSampler
 
 __all__ = ["Evaluation", "ImageTask"]
+
+HEAD = 5
+"""Most frequent classes whose precision and recall are reported apart for clips, as in Table 8 of the paper."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,9 @@ class Evaluation:
 
 
 class ImageTask:
-    """Image classification on one data set.
+    """Classification on one data set, of images or of clips.
+
+    A batch of images is ``[B, C, S, S]``, one of clips of T frames ``[B, C, T, S, S]``.
 
     Args:
         data: The splits.
@@ -100,6 +107,7 @@ class ImageTask:
             "channels": self.channels,
             "data_channels": self.data.channels,
             "model": self.model_name,
+            "frames": self.data.frames,
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:
@@ -109,13 +117,33 @@ class ImageTask:
             num_classes=self.data.num_classes,
             in_channels=self.channels,
             image_size=self.image_size,
+            frames=self.data.frames,
             weights=weights,
         )
-        return model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        last = torch.channels_last_3d if self.data.frames else torch.channels_last
+        return model.to(self.device, memory_format=last)  # pyright: ignore[reportCallIssue]
 
     def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of each global batch of training indices: augmented images ``[B, C, S, S]``, targets."""
+        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``."""
         return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
+
+    def meta_batches(self, size: int, steps: int, *, epoch: int) -> Iterator[tuple[Tensor, Tensor] | None]:
+        """This process's share of one class-balanced batch of ``size`` held-out samples a step, augmented as in training.
+
+        The classes take turns, and each runs through its samples in shuffled order; classes that the held-out split
+        lacks are left out. Size 0: a None a step.
+
+        Raises:
+            LongtailError: a process would have no sample in a batch.
+        """
+        if not size:
+            return itertools.repeat(None, steps)
+        if size < self.world:
+            raise LongtailError(f"meta_batch is {size}: {self.world} processes need at least one sample each")
+        sampler = ClassAwareSampler(self.split("val").labels, num_samples=steps * size, seed=self._settings["seed"])
+        sampler.set_epoch(epoch)
+        batches = sampler.indices().split(size)
+        return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
 
     def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
@@ -154,7 +182,7 @@ class ImageTask:
             observe: Updated with this process's share of the predictions.
         """
         part = self.split(split)
-        metric = Classification(self.class_counts).to(self.device)
+        metric = Classification(self.class_counts, head=HEAD if self.data.frames else 0).to(self.device)
         batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
         training = model.training
         model.eval()
