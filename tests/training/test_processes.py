@@ -68,7 +68,7 @@ def train_here(rank: int, options: dict[str, Any], folder: str, stop_after: int 
         {"method": "lws", "method_kwargs": ("balance=cdb-w", "share=.4"), "batch_size": 65},
         {"method": "ncm", "batch_size": 64},
         {"method": "cdb-w", "method_kwargs": ("base=seesaw", "source=train", "measure=soft"), "batch_size": 65},
-        {"method": "cdb-s", "method_kwargs": ("loss=ldam-drw", "measure=ap", "shrinkage=2"), "batch_size": 65},
+        {"method": "cdb-s", "method_kwargs": ("loss=vs", "measure=ap", "shrinkage=2"), "batch_size": 65},
     ],
     ids=lambda o: o["method"],
 )
