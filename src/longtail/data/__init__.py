@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longtail.data.base import ImageData, Split
+    from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
+    from longtail.data.coco import load_boxes
     from longtail.data.counts import long_tail_counts
     from longtail.data.load import load_data
     from longtail.data.loader import Loader, make_loader, suggest_workers
@@ -14,11 +16,15 @@ if TYPE_CHECKING:
     from longtail.data.summary import inspect_data
 
 __all__ = [
+    "BoxData",
+    "BoxSplit",
     "ImageData",
     "Loader",
     "Split",
     "check_images",
+    "inspect_boxes",
     "inspect_data",
+    "load_boxes",
     "load_data",
     "long_tail_counts",
     "make_loader",
@@ -28,6 +34,8 @@ __all__ = [
 
 _HOME = {
     "base": ("ImageData", "Split"),
+    "boxes": ("BoxData", "BoxSplit", "inspect_boxes"),
+    "coco": ("load_boxes",),
     "counts": ("long_tail_counts",),
     "load": ("load_data",),
     "loader": ("Loader", "make_loader", "suggest_workers"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from longtail.errors import LongtailError
 
@@ -20,7 +20,7 @@ def mask_api() -> Any:
     return mask
 
 
-def finite_numbers(values: Any) -> bool:
+def finite_numbers(values: Any) -> TypeGuard[Sequence[float]]:
     """Whether ``values`` is a sequence of finite numbers."""
     return isinstance(values, Sequence) and all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
