@@ -1,4 +1,5 @@
-"""Measure the options of `ClassDifficulty` that have no published value, to choose the library's defaults.
+"""Measure the options of `ClassDifficulty` that have no published value, to choose the library's defaults, and compare
+what goes beyond the paper (``--grid options``) with them.
 
 Each configuration is trained with several seeds on small long-tailed tasks and judged on the validation split only, by
 the mean class accuracy of the last epoch and its mean over the last quarter of training (which falls when weights
@@ -6,8 +7,10 @@ swing from epoch to epoch).
 
     python benchmarks/choose_defaults.py --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --task cifar100 --data cifar100:DIR --seeds 1 --out runs/defaults
+    python benchmarks/choose_defaults.py --grid options --task digits --seeds 3 --out runs/defaults
 
-Writes OUT/TASK.csv with a row a configuration and method; `results/defaults.csv` holds the committed ones.
+Writes OUT/TASK.csv (OUT/TASK-options.csv) with a row a configuration and method; `results/defaults.csv` and
+`results/options.csv` hold the committed ones.
 """
 
 from __future__ import annotations
@@ -37,6 +40,16 @@ GRID += [(m, ("tau=2", f"momentum={momentum}", "normalize=True")) for m in BOTH 
 GRID += [(m, ("tau=2", *SMOOTH, f"min_difficulty={floor}")) for m in BOTH for floor in (0.02, 0.1)]
 GRID += [("cdb-w", (f"tau={rule}", "momentum=0.8", "normalize=samples")) for rule in ("accv", "1", "2")]
 GRID += [("cdb-w", ("tau=2", "momentum=0.8", "normalize=False"))]
+OPTIONS: list[tuple[str, tuple[str, ...]]] = [("ce", ()), ("balanced-softmax", ()), ("cdb-w", ()), ("cdb-s", ())]
+OPTIONS += [("cdb-w", (f"tau={rule}", *more)) for rule in ("sigmoid", "accv") for more in ((), ("bias_quantile=0.1",))]
+OPTIONS += [("cdb-w", (f"measure={measure}",)) for measure in ("soft", "loss", "ap", "f1", "precision")]
+OPTIONS += [("cdb-w", (f"shrinkage={strength}",)) for strength in ("auto", "10")]
+OPTIONS += [("cdb-w", ("source=train",)), ("cdb-w", ("source=train", "measure=soft"))]
+OPTIONS += [("cdb-s", ("source=train", "min_difficulty=0.05"))]
+OPTIONS += [("cdb-w", ("base=balanced-softmax", f"tau={tau}")) for tau in ("0.5", "1", "2")]
+OPTIONS += [("cdb-w", ("base=balanced-softmax", "form=logit", "tau=1", f"strength={s}")) for s in ("0.25", "0.5", "1")]
+OPTIONS += [("cdb-s", ("loss=balanced-softmax",))]
+GRIDS = {"defaults": GRID, "options": OPTIONS}
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
@@ -49,15 +62,16 @@ def measure(config: RunConfig, out: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--grid", choices=GRIDS, default="defaults")
     parser.add_argument("--data")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--only", nargs="*", default=(), help="options of a configuration must hold all of these words")
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
     args = parser.parse_args()
-    path = args.out / f"{args.task}.csv"
+    path = args.out / (f"{args.task}.csv" if args.grid == "defaults" else f"{args.task}-{args.grid}.csv")
     rows = []
-    for method, kwargs in GRID:
+    for method, kwargs in GRIDS[args.grid]:
         if any(word not in " ".join((method, *kwargs)) for word in args.only):
             continue
         scores = []

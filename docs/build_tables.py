@@ -5,6 +5,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
+    <!-- options -->  ...  <!-- /options -->                                results/options.csv
 
 Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
 """
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = re.compile(r"(<!-- (results|benchmarks|defaults)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|benchmarks|defaults|options)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -87,8 +88,8 @@ def fill(text: str, root: Path = ROOT) -> str:
         opening, kind, arguments, _, closing = match.groups()
         if kind == "benchmarks":
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
-        elif kind == "defaults":
-            table = defaults_table(read(root / "results" / "defaults.csv"))
+        elif kind in ("defaults", "options"):
+            table = defaults_table(read(root / "results" / f"{kind}.csv"))
         else:
             name, *columns = arguments.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns)
