@@ -90,4 +90,5 @@ class ClipReader:
         except OSError as error:
             raise LongtailError(f"the frame cache {file.parent} cannot be written ({error.strerror})") from None
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ class Clip:
     Args:
         path: Video file, or folder of frames.
         times: When each frame is shown, ascending, in units of its own, int64 ``[F]``.
-        starts: Frames that decoding may begin with, as ``(time, offset to seek to)``; empty: only the first.
+        starts: Frames that decoding may begin with, as (time shown, time decoded); empty: only the first.
         files: The frames' files, if the clip is a folder.
         missing: Frames that the file announces and does not hold: it was cut off.
     """
@@ -124,7 +125,7 @@ def open_clip(path: str) -> Clip:
             raise _fault(path, error.strerror) from None
         missing = max(0, stream.frames - len(packets))
         shown = [pts for pts, _, _, discard in packets if pts is not None and not discard]
-        starts = sorted((pts, dts) for pts, dts, key, _ in packets if key and pts is not None and dts is not None)
+        starts = sorted((pts, pts if dts is None else dts) for pts, dts, key, _ in packets if key and pts is not None)
         known = len(shown) == sum(not discard for *_, discard in packets) and len(set(shown)) == len(shown)
         # AVI has no times of display: they are told from the order of the packets, wrongly where B-frames change it.
         ordered = "avi" not in container.format.name or all(pts == dts for pts, dts, *_ in packets)
@@ -182,6 +183,17 @@ def _decoded(path: str) -> Iterator[VideoFrame]:
             return
 
 
+def _packets_from(container: Any, stream: Any, start: tuple[int, int]) -> Iterator[Any]:
+    """Packets from the key frame ``start``, or one before it; none if it cannot be found."""
+    for time in start:  # formats differ in which of its two times they look for
+        container.seek(time, stream=stream)
+        packets = container.demux(stream)
+        first = next(packets, None)
+        if first is not None and first.pts is not None and first.pts <= start[0]:
+            return itertools.chain([first], packets)
+    return iter(())
+
+
 def _sought(clip: Clip, wanted: set[int]) -> Iterator[VideoFrame]:
     """The frames shown at the ``wanted`` times, ascending; ends early where a file is not what its packets say."""
     av = _av()
@@ -193,10 +205,8 @@ def _sought(clip: Clip, wanted: set[int]) -> Iterator[VideoFrame]:
             start = bisect.bisect_right(starts, left[0]) - 1
             if start <= at:  # it should have come
                 return
-            if start > 0:
-                container.seek(clip.starts[start][1], stream=stream)
             at = start
-            for packet in container.demux(stream):
+            for packet in _packets_from(container, stream, clip.starts[at]) if at else container.demux(stream):
                 # What no other frame refers to need not be decoded, unless it is wanted itself.
                 context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
                 try:
