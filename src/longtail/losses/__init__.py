@@ -1,8 +1,10 @@
 """Loss modules: thin shells over `longtail.functional`."""
 
+from longtail.losses.box_equalization import BoxEqualizationLoss
 from longtail.losses.composed import WeightForm, class_weighted
 from longtail.losses.equalization import EqualizationLoss
 from longtail.losses.focal import FocalLoss
+from longtail.losses.group_softmax import GroupSoftmaxLoss
 from longtail.losses.ldam import LDAMLoss
 from longtail.losses.prior import BalancedSoftmaxLoss, CDTLoss, LogitAdjustedLoss, VSLoss
 from longtail.losses.seesaw import SeesawLoss
@@ -10,10 +12,12 @@ from longtail.losses.weighted import ClassWeightedLoss
 
 __all__ = [
     "BalancedSoftmaxLoss",
+    "BoxEqualizationLoss",
     "CDTLoss",
     "ClassWeightedLoss",
     "EqualizationLoss",
     "FocalLoss",
+    "GroupSoftmaxLoss",
     "LDAMLoss",
     "LogitAdjustedLoss",
     "SeesawLoss",
