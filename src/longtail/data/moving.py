@@ -61,9 +61,9 @@ def read_moving_digits(counts: Sequence[int], *, seed: int = 0) -> dict[str, Spl
 
 
 def _clips(way: str, count: int, pool: Tensor, seed: Sequence[int]) -> Tensor:
-    draw, draw_noise = np.random.RandomState((*seed, 0)), np.random.RandomState((*seed, 1))
-    u = torch.from_numpy(draw.uniform(size=(count, 10)))  # one row a clip: more clips leave the first ones as they are
-    digit = pool[(u[:, 0] * len(pool)).long()]
+    # One row a clip, so that more clips leave the first ones as they are.
+    u = torch.from_numpy(np.random.RandomState((*seed, 0)).uniform(size=(count, 10)))
+    digit = pool[_chosen(u, len(pool))]
     x, y = u[:, 1:2] * SIDE, u[:, 2:3] * SIDE
     angle, size = u[:, 3:4] * 2 * math.pi, u[:, 4:5]
     time = torch.arange(FRAMES, dtype=torch.float64)
@@ -71,8 +71,13 @@ def _clips(way: str, count: int, pool: Tensor, seed: Sequence[int]) -> Tensor:
     scale = SMALLEST * (LARGEST / SMALLEST) ** size
     frames = _drawn(digit, x, y, angle, scale)
     dark, contrast = 0.3 * u[:, 8].view(-1, 1, 1, 1), 0.3 + 0.4 * u[:, 9].view(-1, 1, 1, 1)
-    noise = torch.from_numpy(draw_noise.normal(scale=0.03, size=frames.shape))
+    noise = torch.from_numpy(np.random.RandomState((*seed, 1)).normal(scale=0.03, size=frames.shape))
     return ((dark + contrast * frames + noise) * 255).round_().clamp_(0, 255).byte().unsqueeze(2)
+
+
+def _chosen(u: Tensor, size: int) -> Tensor:
+    """Which of ``size`` digits each clip shows."""
+    return (u[:, 0] * size).long()
 
 
 def _moved(
