@@ -77,6 +77,7 @@ _DECOUPLED = Row(
         {"stage1": "cdb-w", "balance": "cdb-s"},
         {"stage1": "ldam-drw", "balance": "cdb-w:tau=1,reduction=weighted_mean", "bn_mode": "adapt"},
         {"stage1": "progressive", "share": 0.5},
+        {"stage1": "mw-net:meta_batch=20", "balance": "cdb-s"},
     ),
     bad=(
         ({"stage1": "none"}, "unknown method 'none'"),
@@ -85,12 +86,23 @@ _DECOUPLED = Row(
         ({"stage1": 1}, "stage1 is 1"),
         ({"balance": "ldam-drw"}, "balance is 'ldam-drw'"),
         ({"balance": "cdb-s:tua=1"}, "unknown hyperparameter 'tua'"),
+        ({"balance": "mw-net"}, "balance is 'mw-net': it has a classifier, stages or a training step of its own"),
         ({"bn_mode": "off"}, "unknown bn_mode 'off': known are frozen, adapt"),
         ({"share": 1}, "share is 1"),
     ),
 )
 
 SETTINGS: dict[str, Row] = {
+_NET = Row(
+    kwargs=({"meta_batch": 20}, {"hidden": 8, "net_lr": 0.01}, {"net_lr": 0, "net_weight_decay": 0}),
+    bad=(
+        ({"meta_batch": 0}, "meta_batch must be a whole number >= 1, not 0"),
+        ({"hidden": 1.5}, "hidden must be a whole number >= 1, not 1.5"),
+        ({"net_lr": -1}, "net_lr is -1"),
+        ({"net_weight_decay": "x"}, "net_weight_decay is 'x'"),
+    ),
+)
+
     "ce": Row(),
     "focal": Row(kwargs=({"gamma": 0}, {"gamma": 2.0}), bad=(({"gamma": -1}, "gamma is -1"),)),
     "cb": Row(kwargs=({"beta": 0.9}, {"beta": 0}, {"beta": 1}), bad=(({"beta": 1.5}, "beta is 1.5"),)),
@@ -167,6 +179,18 @@ SETTINGS: dict[str, Row] = {
         ),
     ),
     "crt": _DECOUPLED,
+    "l2rw": Row(
+        kwargs=({"meta_batch": 10},),
+        bad=(({"meta_batch": "x"}, "meta_batch must be a whole number >= 1, not 'x'"),),
+    ),
+    "mw-net": dataclasses.replace(
+        _NET, kwargs=(*_NET.kwargs, {"normalize": False}), bad=(*_NET.bad, ({"normalize": 1}, "normalize is 1"))
+    ),
+    "difficulty-net": dataclasses.replace(
+        _NET,
+        kwargs=(*_NET.kwargs, {"driver": 0, "momentum": 0.5}),
+        bad=(*_NET.bad, ({"driver": -1}, "driver is -1"), ({"momentum": 1}, "momentum is 1")),
+    ),
     "lws": _DECOUPLED,
     "tau-norm": Row(
         kwargs=({"tau": 0}, {"tau": 0.7}),

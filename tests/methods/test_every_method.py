@@ -13,7 +13,7 @@ from torch import nn
 
 from longtail import methods
 from longtail.errors import LongtailError
-from longtail.methods import ClassStats, Method, Parts, cite, get_method, list_methods
+from longtail.methods import ClassStats, Method, Parts, StepContext, cite, get_method, list_methods
 from methods.settings import SETTINGS
 
 STATS = ClassStats(class_counts=[40, 12, 3, 0], epochs=4, seed=7)
@@ -43,7 +43,7 @@ def train(parts: Parts, *, steps: int = 2, seed: int = 0) -> tuple[list[float], 
             parts.sampler.set_epoch(epoch)
         order = torch.arange(len(x)) if parts.sampler is None else torch.tensor(list(parts.sampler))
         index = order[:32]
-        loss = parts.criterion(model(x[index]), STATS.labels[index])
+        loss = take_step(parts, model, (x[index], STATS.labels[index]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -53,6 +53,18 @@ def train(parts: Parts, *, steps: int = 2, seed: int = 0) -> tuple[list[float], 
             parts.difficulty.update(model(features), target)
             parts.difficulty.step()
     return losses, model
+
+
+def take_step(parts: Parts, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """The loss to descend."""
+    x, target = batch
+    if parts.step is None:
+        return parts.criterion(model(x), target)
+    context = StepContext(model=model, forward=model, criterion=parts.criterion, batch=batch, meta=held_out(), lr=0.1)
+    output = parts.step(context)
+    assert output["logits"].shape == (len(x), 4)
+    assert output["loss"].shape == ()
+    return output["loss"]
 
 
 def test_the_table_has_a_row_for_every_method_and_no_other():
@@ -205,6 +217,8 @@ def test_training_goes_on_exactly_from_a_state_dict(name, kwargs):
         fresh.difficulty.load_state_dict(parts.difficulty.state_dict())
     if isinstance(parts.criterion, nn.Module):
         fresh.criterion.load_state_dict(parts.criterion.state_dict())
+    if isinstance(parts.step, nn.Module):
+        fresh.step.load_state_dict(parts.step.state_dict())
     assert train(fresh, seed=1)[0] == train(parts, seed=1)[0]
 
 

@@ -39,6 +39,8 @@ METHODS = {
 def train(folder: Path, method: str, *kwargs: str, **options: Any) -> list[training._Loop]:
     """Train; the loop as it was, without its processes."""
     loops = []
+OPTIONS = {"l2rw": NORM | {"imbalance": 20, "batch_size": 64, "epochs": 4}}  # it learns slowly: too slowly for the other model
+
 
     class Watched(training._Loop):
         before: dict[str, torch.Tensor]
@@ -64,6 +66,7 @@ def train(folder: Path, method: str, *kwargs: str, **options: Any) -> list[train
     try:
         training.train(RunConfig(**SMALL | options, method=method, method_kwargs=kwargs), folder)
     except KeyboardInterrupt:
+    options = OPTIONS.get(method, {}) | options
         assert stop_after
     finally:
         training._Loop = loop

@@ -39,6 +39,9 @@ RUNS: dict[str, dict[str, object]] = {
     "cdb-w-fl": {"method": "cdb-w-fl", "method_kwargs": (*DIFFICULTY, "tau=1.0", "momentum=0.0", "gamma=1.0")},
     "cdb-s": {"method": "cdb-s", "method_kwargs": (*DIFFICULTY, "tau=1.0", "momentum=0.0")},
     "cdb-s accv": {"method": "cdb-s", "method_kwargs": (*DIFFICULTY, "tau=accv", "momentum=0.5")},
+    "l2rw": {"method": "l2rw", "method_kwargs": ("meta_batch=20",)},
+    "mw-net": {"method": "mw-net", "method_kwargs": ("meta_batch=20", "hidden=100", "net_lr=0.001")},
+    "difficulty-net": {"method": "difficulty-net", "method_kwargs": ("meta_batch=20", "net_lr=0.001")},
     "ce, BatchNorm and clipping": {"method": "ce", "model": "resnet20", "image_size": 8, "clip_grad_norm": 1.0},
 }
 

@@ -31,6 +31,7 @@ from longtail.functional.measures import (
     shrunk_performance,
     sums_shape,
 )
+from longtail.functional.meta import directional_derivatives, mean_one, mean_one_gradient
 from longtail.functional.rivals import seesaw_loss, sigmoid_equalization_loss, softmax_equalization_loss
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "difficulty_probabilities",
     "difficulty_shift",
     "difficulty_weights",
+    "directional_derivatives",
     "dynamic_tau",
     "effective_number_weights",
     "focal_loss",
@@ -51,6 +53,8 @@ __all__ = [
     "ldam_loss",
     "ldam_margins",
     "log_prior",
+    "mean_one",
+    "mean_one_gradient",
     "mse_loss",
     "per_class_scores",
     "performance_bias",

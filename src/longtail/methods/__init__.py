@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from longtail.methods.base import ClassStats, Method, Parts, Stage, cite, find_class, get_method, list_methods
+from longtail.methods.base import (
+    ClassStats,
+    Method,
+    Parts,
+    Stage,
+    StepContext,
+    cite,
+    find_class,
+    get_method,
+    list_methods,
+)
 
-__all__ = ["ClassStats", "Method", "Parts", "Stage", "cite", "get_method", "list_methods"]
+__all__ = ["ClassStats", "Method", "Parts", "Stage", "StepContext", "cite", "get_method", "list_methods"]
 
 
 def __getattr__(name: str) -> Any:

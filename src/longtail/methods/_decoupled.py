@@ -42,12 +42,14 @@ class Decoupled(Method):
         check_range(self.share, "share", 0, 1, open_low=True, open_high=True)
         first, second = (named_method(key, getattr(self, key)) for key in ("stage1", "balance"))
         some = ClassStats(class_counts=[1, 1])
-        if isinstance(first, Decoupled) or first.parts(some).finish is not None:
+        stage1 = first.parts(some)
+        if isinstance(first, Decoupled) or stage1.finish is not None or stage1.body is not None:
             raise LongtailError(f"stage1 is {self.stage1!r}: it changes its classifier by itself; choose e.g. ce")
         balance = second.parts(some)
-        if balance.head or balance.stages or balance.finish:
+        if balance.head or balance.stages or balance.finish or balance.step:
             raise LongtailError(
-                f"balance is {self.balance!r}: it has a classifier or stages of its own; choose e.g. class-aware"
+                f"balance is {self.balance!r}: it has a classifier, stages or a training step of its own; "
+                "choose e.g. class-aware"
             )
 
     @property
@@ -90,7 +92,7 @@ class Decoupled(Method):
                 Stage(
                     name="stage2",
                     epochs=self.share,
-                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty")},
+                    parts={name: getattr(second, name) for name in ("criterion", "sampler", "difficulty", "step")},
                     trainable=trainable,
                     adapt_norm=self.bn_mode == "adapt",
                     setup=setup,

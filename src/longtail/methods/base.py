@@ -21,6 +21,7 @@ __all__ = [
     "Method",
     "Parts",
     "Stage",
+    "StepContext",
     "cite",
     "find_method",
     "get_method",
@@ -74,6 +75,7 @@ class Stage:
             parameter stay in ``eval()``, so that their BatchNorm statistics are frozen too.
         adapt_norm: Let the BatchNorm statistics of frozen modules follow the batches of this stage all the same.
         setup: Called with the model and its classifier when the stage begins, e.g. to initialise the latter anew.
+        prepare: Called after that, once, with the classifier and the function that `Parts.finish` gets.
         restart: Begin with a fresh optimiser and a new learning-rate schedule. A schedule spans all stages from one
             that restarts to the next.
         lr: Factor of the learning rate.
@@ -85,8 +87,32 @@ class Stage:
     trainable: Callable[[nn.Module, nn.Module], Iterable[nn.Parameter]] | None = None
     adapt_norm: bool = False
     setup: Callable[[nn.Module, nn.Module], None] | None = None
+    prepare: Callable[[nn.Module, Features], None] | None = None
     restart: bool = False
     lr: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """What a `Parts.step` is given.
+
+    Args:
+        model: The bare model in training mode, e.g. for ``torch.func.functional_call``.
+        forward: The same for the forward pass whose loss is descended, to be called once: it may be compiled, and it
+            sums the gradients over the processes.
+        criterion: Of this stage.
+        batch: This process's share of the training batch: images ``[b, ...]``, targets ``[b]``.
+        meta: Its share of a batch from the held-out split, balanced over the classes that this has and augmented as
+            in training: images ``[m, ...]``, targets ``[m]``; None: the step asks for none.
+        lr: The current learning rate.
+    """
+
+    model: nn.Module
+    forward: nn.Module
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    batch: tuple[Tensor, Tensor]
+    meta: tuple[Tensor, Tensor] | None
+    lr: float
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -98,19 +124,26 @@ class Parts:
         sampler: Yields dataset indices in the global order; ``set_epoch(e)`` is called before each epoch.
         difficulty: Stepped after each epoch with the performance on the held-out split.
         head: Takes the model's final linear layer, returns what stands in its place.
+        body: Called with a new model and the classifier in its place; changes the model, e.g. adds a layer.
         stages: Stages in order; empty: one stage.
         finish: Called after the last epoch, before weights are judged and written, with the model's classifier and a
             function from the name of a split to its features ``[N, D]`` (what goes into the classifier, in ``eval()``
             and without augmentation) and targets ``[N]``. It changes the classifier in place, and returns what it
             has found for ``metrics.json``.
+        step: Called for every optimisation step in place of forward pass and criterion. It returns ``{"loss": scalar,
+            "logits": [b, C]}``: the loss to descend, as a mean over this process's samples, and the model's output.
+            Its attribute ``meta_batch``, if it has one, is the size of the held-out batches that it is given, over all
+            processes. The state of a module is part of the checkpoint.
     """
 
     criterion: Callable[[Tensor, Tensor], Tensor] = dataclasses.field(default_factory=nn.CrossEntropyLoss)
     sampler: Any = None
     difficulty: ClassDifficulty | None = None
     head: Callable[[nn.Linear], nn.Module] | None = None
+    body: Callable[[nn.Module, nn.Module], None] | None = None
     stages: tuple[Stage, ...] = ()
     finish: Callable[[nn.Module, Features], Mapping[str, float]] | None = None
+    step: Callable[[StepContext], dict[str, Tensor]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

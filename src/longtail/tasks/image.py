@@ -128,7 +128,7 @@ class ImageTask:
         return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
 
     def meta_batches(self, size: int, steps: int, *, epoch: int) -> Iterator[tuple[Tensor, Tensor] | None]:
-        """This process's share of one class-balanced batch of ``size`` held-out samples a step, augmented as in training.
+        """This process's share of a class-balanced batch of ``size`` held-out samples a step, augmented as in training.
 
         The classes take turns, and each runs through its samples in shuffled order; classes that the held-out split
         lacks are left out. Size 0: a None a step.

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from longtail.data import load_data, suggest_workers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
-from longtail.methods import Method, Parts, Stage, get_method
-from longtail.models import final_linear
+from longtail.methods import Method, Parts, Stage, StepContext, get_method
 from longtail.tasks.image import Evaluation, ImageTask
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
@@ -194,30 +193,34 @@ class _Loop:
         bounds = stage_bounds(self.parts.stages, self.epochs)
         for stage, first, end in bounds:
             self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=first > 0 and done <= first)
+            self.enter(stage, measure=first > 0 and done <= first, prepare=done <= first)
             if state is not None and first < done <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best)
         return best
 
-    def enter(self, stage: Stage, *, measure: bool = False) -> None:
+    def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
         """Begin a stage: its parts, its trainable parameters, its optimiser.
 
         Args:
+            prepare: The stage is new: its ``prepare`` is called.
             stage: The stage.
             measure: Let a difficulty that is new start from what the model can do at the end of the stage before.
         """
         self.stage = stage
         parts = dataclasses.replace(self.parts, **stage.parts)
         self.criterion, self.sampler, self.difficulty = parts.criterion, parts.sampler, parts.difficulty
-        for module in (self.criterion, self.difficulty):
+        self.step = parts.step
+        for module in (self.criterion, self.difficulty, self.step):
             if isinstance(module, nn.Module):
                 module.to(self.accelerator.device)
         if measure and self._observer is not None and not self._observer.steps:
             self._measure()
             self._observer.step()
         if stage.setup is not None:
+        if prepare and stage.prepare is not None:
+            stage.prepare(self.head, self._features)
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
             stage.setup(self.model, self.head)
         trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
@@ -273,12 +276,13 @@ class _Loop:
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
         learner = self.difficulty if self._observer is None else None  # measured on the training batches
         rate = self._rate(epoch)
-        loader = _timed(self.task.train_batches(batches, epoch=epoch))
-        for i, (batch, waited) in enumerate(loader):
+        meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch)
+        loader = _timed(zip(self.task.train_batches(batches, epoch=epoch), meta, strict=True))
+        for i, ((batch, held_out), waited) in enumerate(loader):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
             with self.accelerator.autocast():
-                output = self.task.loss(self.forward, self.criterion, batch)
+                output = self._loss(batch, held_out)
             loss = output["loss"]
             if learner is not None:
                 learner.update(output["logits"].detach(), batch[1])
@@ -299,6 +303,21 @@ class _Loop:
         return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
 
     def _check_finite(self, values: Tensor, complaint: str) -> float:
+    def _loss(self, batch: Any, held_out: Any) -> dict[str, Tensor]:
+        """Forward pass and loss of one batch, by the stage's ``step`` if it has one."""
+        if self.step is None:
+            return self.task.loss(self.forward, self.criterion, batch)
+        assert self.optimizer is not None
+        context = StepContext(
+            model=self.model,
+            forward=self.forward,
+            criterion=self.criterion,
+            batch=batch,
+            meta=held_out,
+            lr=self.optimizer.param_groups[0]["lr"],
+        )
+        return self.step(context)
+
         """The sum over all processes; all of them stop if it is not finite. Reading it waits for the GPU."""
         total = values.double().sum()
         if self.accelerator.num_processes > 1:
@@ -401,6 +420,7 @@ class _Loop:
         """Whatever has a state besides the optimiser."""
         parts = {"criterion": self.criterion, "difficulty": self.difficulty, "first_difficulty": self.parts.difficulty}
         return {"model": self.model} | {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        parts["step"] = self.step
 
     def state_dict(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
         """Everything that the next epoch depends on, as tensors and plain values."""
