@@ -27,6 +27,7 @@ from longtail.data import load_data, suggest_workers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
+from longtail.models import final_linear
 from longtail.tasks.image import Evaluation, ImageTask
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
@@ -193,18 +194,17 @@ class _Loop:
         bounds = stage_bounds(self.parts.stages, self.epochs)
         for stage, first, end in bounds:
             self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=first > 0 and done <= first, prepare=done <= first)
+            self.enter(stage, measure=first > 0 and done <= first)
             if state is not None and first < done <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best)
         return best
 
-    def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
+    def enter(self, stage: Stage, *, measure: bool = False) -> None:
         """Begin a stage: its parts, its trainable parameters, its optimiser.
 
         Args:
-            prepare: The stage is new: its ``prepare`` is called.
             stage: The stage.
             measure: Let a difficulty that is new start from what the model can do at the end of the stage before.
         """
@@ -219,8 +219,6 @@ class _Loop:
             self._measure()
             self._observer.step()
         if stage.setup is not None:
-        if prepare and stage.prepare is not None:
-            stage.prepare(self.head, self._features)
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
             stage.setup(self.model, self.head)
         trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
@@ -302,7 +300,6 @@ class _Loop:
         mean = total / sum(map(len, batches))
         return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
 
-    def _check_finite(self, values: Tensor, complaint: str) -> float:
     def _loss(self, batch: Any, held_out: Any) -> dict[str, Tensor]:
         """Forward pass and loss of one batch, by the stage's ``step`` if it has one."""
         if self.step is None:
@@ -318,6 +315,7 @@ class _Loop:
         )
         return self.step(context)
 
+    def _check_finite(self, values: Tensor, complaint: str) -> float:
         """The sum over all processes; all of them stop if it is not finite. Reading it waits for the GPU."""
         total = values.double().sum()
         if self.accelerator.num_processes > 1:
@@ -419,8 +417,8 @@ class _Loop:
     def _modules(self) -> dict[str, nn.Module]:
         """Whatever has a state besides the optimiser."""
         parts = {"criterion": self.criterion, "difficulty": self.difficulty, "first_difficulty": self.parts.difficulty}
-        return {"model": self.model} | {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
         parts["step"] = self.step
+        return {"model": self.model} | {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
     def state_dict(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
         """Everything that the next epoch depends on, as tensors and plain values."""
