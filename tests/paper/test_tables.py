@@ -152,9 +152,7 @@ def test_names_are_unique_and_every_available_row_builds_its_method(table: Table
         assert not row.beside or row.beside in table.paper
         if row.available:
             assert row.fits(table.columns[0])
-            wanted = get_method(row.method, **parse_kwargs(row.kwargs))
-            assert get_method(row.method, **parse_kwargs(row.resolved)) == wanted
-            assert len(row.resolved) == len(dataclasses.fields(wanted))
+            assert row.build() == get_method(row.method, **parse_kwargs(row.kwargs))
         else:
             assert row.method not in list_methods()  # no slip of the pen in its hyperparameters
 
@@ -164,10 +162,9 @@ def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
     assert all(re.fullmatch(r"[\w.=,+-]+", row.label) for row in rows)
     for a in rows:
         for b in rows:
-            same = (a.method, a.resolved) == (b.method, b.resolved)
-            assert (a.label == b.label) == same, (a, b)
+            assert (a.label == b.label) == (a.build() == b.build()), (a, b)
     labels = {(t.name, r.name): r.label for t in TABLES for r in t.rows if r.available}
-    assert labels["table1", "cdb-w"] == labels["table2", "default"] == "cdb-w"
+    assert labels["table1", "cdb-w"] == labels["table2", "default"] == labels["table2", "tau=2"] == "cdb-w"
     assert labels["table1", "cdb-s"] == labels["table3", "default"] == "cdb-s"
     assert labels["table1", "cdb-w-paper"] == labels["table2", "sigmoid-paper"]
 

@@ -89,23 +89,14 @@ class Row:
         return column.holds_out or not self.build().needs_held_out
 
     @cached_property
-    def resolved(self) -> tuple[str, ...]:
-        """Every hyperparameter as ``key=value``, so that a run folder tells when a default has changed."""
-        return _items(self.build())
-
-    @cached_property
     def label(self) -> str:
         """The method and what differs from its defaults: names the runs' folder, which equal rows share."""
         from longtail.methods import get_method
 
-        defaults = _items(get_method(self.method))
-        label = "-".join((self.method, *(item for item in self.resolved if item not in defaults)))
-        return re.sub(r"[^\w.=,+-]+", "_", label)
-
-
-def _items(method: Any) -> tuple[str, ...]:
-    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
-    return tuple(f"{name}={value if isinstance(value, str) else repr(value)}" for name, value in values.items())
+        mine, defaults = self.build(), get_method(self.method)
+        values = ((field.name, getattr(mine, field.name)) for field in dataclasses.fields(mine))
+        own = (f"{name}={value}" for name, value in values if value != getattr(defaults, name))
+        return re.sub(r"[^\w.=,+-]+", "_", "-".join((self.method, *own)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +128,7 @@ class Cell:
         """The run of a seed; the subset of the data changes with the seed too."""
         return RunConfig(
             **self.column.fields(scale)
-            | {"method": self.row.method, "method_kwargs": self.row.resolved, "seed": seed, "data_seed": seed}
+            | {"method": self.row.method, "method_kwargs": self.row.kwargs, "seed": seed, "data_seed": seed}
             | fields
         )
 
