@@ -85,14 +85,13 @@ _DECOUPLED = Row(
         ({"stage1": "ncm"}, "stage1 is 'ncm'"),
         ({"stage1": 1}, "stage1 is 1"),
         ({"balance": "ldam-drw"}, "balance is 'ldam-drw'"),
-        ({"balance": "cdb-s:tua=1"}, "unknown hyperparameter 'tua'"),
         ({"balance": "mw-net"}, "balance is 'mw-net': it has a classifier, stages or a training step of its own"),
+        ({"balance": "cdb-s:tua=1"}, "unknown hyperparameter 'tua'"),
         ({"bn_mode": "off"}, "unknown bn_mode 'off': known are frozen, adapt"),
         ({"share": 1}, "share is 1"),
     ),
 )
 
-SETTINGS: dict[str, Row] = {
 _NET = Row(
     kwargs=({"meta_batch": 20}, {"hidden": 8, "net_lr": 0.01}, {"net_lr": 0, "net_weight_decay": 0}),
     bad=(
@@ -103,6 +102,7 @@ _NET = Row(
     ),
 )
 
+SETTINGS: dict[str, Row] = {
     "ce": Row(),
     "focal": Row(kwargs=({"gamma": 0}, {"gamma": 2.0}), bad=(({"gamma": -1}, "gamma is -1"),)),
     "cb": Row(kwargs=({"beta": 0.9}, {"beta": 0}, {"beta": 1}), bad=(({"beta": 1.5}, "beta is 1.5"),)),
@@ -178,7 +178,6 @@ _NET = Row(
             ({"defer": 1.5}, "defer is 1.5"),
         ),
     ),
-    "crt": _DECOUPLED,
     "l2rw": Row(
         kwargs=({"meta_batch": 10},),
         bad=(({"meta_batch": "x"}, "meta_batch must be a whole number >= 1, not 'x'"),),
@@ -191,6 +190,7 @@ _NET = Row(
         kwargs=(*_NET.kwargs, {"driver": 0, "momentum": 0.5}),
         bad=(*_NET.bad, ({"driver": -1}, "driver is -1"), ({"momentum": 1}, "momentum is 1")),
     ),
+    "crt": _DECOUPLED,
     "lws": _DECOUPLED,
     "tau-norm": Row(
         kwargs=({"tau": 0}, {"tau": 0.7}),

@@ -31,16 +31,19 @@ METHODS = {
     "lws": ("stage1=ldam-drw", "balance=cdb-w:tau=1", "share=.5"),
     "tau-norm": (),
     "ncm": (),
+    "l2rw": ("meta_batch=20",),
+    "mw-net": ("meta_batch=30",),
+    "difficulty-net": ("momentum=.5", "meta_batch=30"),
     "cdb-w": ("base=ldam-drw:defer=.5", "source=train", "measure=soft", "form=logit", "tau=1"),
     "cdb-s": ("loss=seesaw", "measure=ap", "shrinkage=auto", "bias_quantile=.1", "tau=log"),
 }
+
+OPTIONS = {"l2rw": NORM | {"imbalance": 20, "batch_size": 64, "epochs": 4}}  # it learns slowly
 
 
 def train(folder: Path, method: str, *kwargs: str, **options: Any) -> list[training._Loop]:
     """Train; the loop as it was, without its processes."""
     loops = []
-OPTIONS = {"l2rw": NORM | {"imbalance": 20, "batch_size": 64, "epochs": 4}}  # it learns slowly: too slowly for the other model
-
 
     class Watched(training._Loop):
         before: dict[str, torch.Tensor]
@@ -62,11 +65,11 @@ OPTIONS = {"l2rw": NORM | {"imbalance": 20, "batch_size": 64, "epochs": 4}}  # i
             return best
 
     stop_after = options.pop("stop_after", 0)
+    options = OPTIONS.get(method, {}) | options
     loop, training._Loop = training._Loop, Watched
     try:
         training.train(RunConfig(**SMALL | options, method=method, method_kwargs=kwargs), folder)
     except KeyboardInterrupt:
-    options = OPTIONS.get(method, {}) | options
         assert stop_after
     finally:
         training._Loop = loop
