@@ -13,6 +13,7 @@ import cdbw_step
 import cifar_epoch
 import import_time
 import sampler
+import video
 from common import Row, cores, hardware, save
 
 BENCHMARKS = {
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "cdbw_step": cdbw_step.benchmark,
     "import_time": import_time.benchmark,
     "cifar_epoch": cifar_epoch.benchmark,
+    "video": video.benchmark,
 }
 
 
