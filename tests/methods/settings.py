@@ -83,6 +83,7 @@ _DECOUPLED = Row(
         ({"stage1": "none"}, "unknown method 'none'"),
         ({"stage1": "crt"}, "stage1 is 'crt'"),
         ({"stage1": "ncm"}, "stage1 is 'ncm'"),
+        ({"stage1": "oltr"}, "stage1 is 'oltr'"),
         ({"stage1": 1}, "stage1 is 1"),
         ({"balance": "ldam-drw"}, "balance is 'ldam-drw'"),
         ({"balance": "mw-net"}, "balance is 'mw-net': it has a classifier, stages or a training step of its own"),
@@ -197,5 +198,14 @@ SETTINGS: dict[str, Row] = {
         bad=(({"tau": -1}, "tau is -1"), ({"tau": "best"}, "tau is 'best'"), ({"tau": None}, "tau is None")),
     ),
     "ncm": Row(),
+    "oltr": Row(
+        kwargs=({"share": 0.5, "scale": 4}, {"weight": 0, "slow": 1}),
+        bad=(
+            ({"share": 1}, "share is 1"),
+            ({"scale": 0}, "scale is 0"),
+            ({"weight": -1}, "weight is -1"),
+            ({"slow": 2}, "slow is 2"),
+        ),
+    ),
     "cdt": Row(kwargs=({"gamma": 0}, {"gamma": 1}), bad=(({"gamma": "x"}, "gamma is 'x'"),)),
 }

@@ -31,6 +31,7 @@ METHODS = {
     "lws": ("stage1=ldam-drw", "balance=cdb-w:tau=1", "share=.5"),
     "tau-norm": (),
     "ncm": (),
+    "oltr": ("share=.5",),
     "l2rw": ("meta_batch=20",),
     "mw-net": ("meta_batch=30",),
     "difficulty-net": ("momentum=.5", "meta_batch=30"),
@@ -98,7 +99,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(whole, tmp_path, method, stop_after):
-    if stop_after == 2 and method not in ("crt", "lws"):  # the boundary of two stages
+    if stop_after == 2 and method not in ("crt", "lws", "oltr"):  # the boundary of two stages
         return
     train(tmp_path / "run", method, *METHODS[method], stop_after=stop_after)
     assert not (tmp_path / "run" / "metrics.json").exists()
@@ -114,7 +115,7 @@ def test_the_saved_model_is_the_one_that_was_judged(whole, method):
     assert judged["top1"] > 0.1
 
 
-@pytest.mark.parametrize("method", ["logit-adjust", "lws", "ldam-drw", "ncm"])
+@pytest.mark.parametrize("method", ["logit-adjust", "lws", "ldam-drw", "ncm", "oltr"])
 def test_the_saved_model_can_be_exported(whole, tmp_path, method):
     """`export` compares the outputs itself."""
     assert export(whole(method), format="pt2", out=tmp_path / "model.pt2").is_file()

@@ -70,6 +70,7 @@ def train_here(rank: int, options: dict[str, Any], folder: str, stop_after: int 
         {"method": "l2rw", "method_kwargs": ("meta_batch=21",), "batch_size": 65},
         {"method": "mw-net", "method_kwargs": ("meta_batch=20",), "batch_size": 65},
         {"method": "difficulty-net", "method_kwargs": ("meta_batch=21",), "batch_size": 64},
+        {"method": "oltr", "batch_size": 65},
         {"method": "cdb-w", "method_kwargs": ("base=seesaw", "source=train", "measure=soft"), "batch_size": 65},
         {"method": "cdb-s", "method_kwargs": ("loss=vs", "measure=ap", "shrinkage=2"), "batch_size": 65},
     ],

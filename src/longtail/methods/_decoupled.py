@@ -42,7 +42,8 @@ class Decoupled(Method):
         check_range(self.share, "share", 0, 1, open_low=True, open_high=True)
         first, second = (named_method(key, getattr(self, key)) for key in ("stage1", "balance"))
         some = ClassStats(class_counts=[1, 1])
-        if isinstance(first, Decoupled) or first.parts(some).finish is not None:
+        stage1 = first.parts(some)
+        if isinstance(first, Decoupled) or stage1.finish is not None or stage1.body is not None:
             raise LongtailError(f"stage1 is {self.stage1!r}: it changes its classifier by itself; choose e.g. ce")
         balance = second.parts(some)
         if balance.head or balance.stages or balance.finish or balance.step:

@@ -75,6 +75,7 @@ class Stage:
             parameter stay in ``eval()``, so that their BatchNorm statistics are frozen too.
         adapt_norm: Let the BatchNorm statistics of frozen modules follow the batches of this stage all the same.
         setup: Called with the model and its classifier when the stage begins, e.g. to initialise the latter anew.
+        prepare: Called after that, once, with the classifier and the function that `Parts.finish` gets.
         restart: Begin with a fresh optimiser and a new learning-rate schedule. A schedule spans all stages from one
             that restarts to the next.
         lr: Factor of the learning rate.
@@ -86,6 +87,7 @@ class Stage:
     trainable: Callable[[nn.Module, nn.Module], Iterable[nn.Parameter]] | None = None
     adapt_norm: bool = False
     setup: Callable[[nn.Module, nn.Module], None] | None = None
+    prepare: Callable[[nn.Module, Features], None] | None = None
     restart: bool = False
     lr: float = 1.0
 
@@ -122,6 +124,7 @@ class Parts:
         sampler: Yields dataset indices in the global order; ``set_epoch(e)`` is called before each epoch.
         difficulty: Stepped after each epoch with the performance on the held-out split.
         head: Takes the model's final linear layer, returns what stands in its place.
+        body: Called with a new model and the classifier in its place; changes the model, e.g. adds a layer.
         stages: Stages in order; empty: one stage.
         finish: Called after the last epoch, before weights are judged and written, with the model's classifier and a
             function from the name of a split to its features ``[N, D]`` (what goes into the classifier, in ``eval()``
@@ -137,6 +140,7 @@ class Parts:
     sampler: Any = None
     difficulty: ClassDifficulty | None = None
     head: Callable[[nn.Linear], nn.Module] | None = None
+    body: Callable[[nn.Module, nn.Module], None] | None = None
     stages: tuple[Stage, ...] = ()
     finish: Callable[[nn.Module, Features], Mapping[str, float]] | None = None
     step: Callable[[StepContext], dict[str, Tensor]] | None = None

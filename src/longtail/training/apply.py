@@ -14,8 +14,9 @@ from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.photos import is_image
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats
-from longtail.models import create_model, final_linear
+from longtail.models import create_model
 from longtail.tasks.image import ImageTask
+from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.files import atomic, load_weights, read_json
 from longtail.training.folder import RunFolder
@@ -58,10 +59,7 @@ class Trained:
             in_channels=self.info["channels"],
             image_size=self.info["image_size"],
         )
-        head = folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])).head
-        if head is not None:
-            parent, name, linear = final_linear(model)
-            setattr(parent, name, head(linear))
+        attach(model, folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])))
         which = weights or self.config.final
         path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
         try:

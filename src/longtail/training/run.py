@@ -27,10 +27,11 @@ from longtail.data import load_data, suggest_workers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.models import final_linear
 from longtail.tasks.image import Evaluation, ImageTask
+from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
+from longtail.training.hard import HardInstances
 from longtail.training.kwargs import parse_kwargs
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress
@@ -164,12 +165,8 @@ class _Loop:
         torch.manual_seed(seed_of("model", config.seed))
         self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
-        parent, name, linear = final_linear(self.model)
-        self.head: nn.Module = linear
-        if self.parts.head is not None:
-            self.head = self.parts.head(linear)
-            setattr(parent, name, self.head)
-            self.model.to(accelerator.device)
+        self.head = attach(self.model, self.parts)
+        self.model.to(accelerator.device)
         self.stage, self.span = Stage(name=""), (0, self.epochs)
         self.optimizer: torch.optim.Optimizer | None = None
         self.forward: nn.Module = self.model
@@ -194,19 +191,20 @@ class _Loop:
         bounds = stage_bounds(self.parts.stages, self.epochs)
         for stage, first, end in bounds:
             self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=first > 0 and done <= first)
+            self.enter(stage, measure=first > 0 and done <= first, prepare=done <= first)
             if state is not None and first < done <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best)
         return best
 
-    def enter(self, stage: Stage, *, measure: bool = False) -> None:
+    def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
         """Begin a stage: its parts, its trainable parameters, its optimiser.
 
         Args:
             stage: The stage.
             measure: Let a difficulty that is new start from what the model can do at the end of the stage before.
+            prepare: The stage is new: its ``prepare`` is called.
         """
         self.stage = stage
         parts = dataclasses.replace(self.parts, **stage.parts)
@@ -221,6 +219,8 @@ class _Loop:
         if stage.setup is not None:
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
             stage.setup(self.model, self.head)
+        if prepare and stage.prepare is not None:
+            stage.prepare(self.head, self._features)
         trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
         for parameter in self.model.parameters():
             parameter.requires_grad_(trained is None or id(parameter) in trained)
@@ -256,9 +256,10 @@ class _Loop:
         score = selection.score if selection else float(epoch)  # nothing to select on: the last epoch is the best
         is_best = score > best["score"]
         best = {"epoch": epoch + 1, "score": score} if is_best else best
+        hard = self.hard.rows(epoch)
         row["seconds"] = round(time.perf_counter() - start, 3)
         if self.main:
-            self.folder.record(row, self._difficulty_rows(epoch, performance))
+            self.folder.record(row, self._difficulty_rows(epoch, performance), hard)
             self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
         if self.config.trackers:
             self.accelerator.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=epoch + 1)
@@ -271,6 +272,7 @@ class _Loop:
         order = epoch_order(self.sampler, len(self.task.data.train), seed=config.seed, epoch=epoch)
         batches = cut_batches(order, config.batch_size, world=world)
         self._train_mode()
+        self.hard = HardInstances(self.criterion, self.task.data.num_classes)
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
         learner = self.difficulty if self._observer is None else None  # measured on the training batches
         rate = self._rate(epoch)
@@ -282,6 +284,7 @@ class _Loop:
             with self.accelerator.autocast():
                 output = self._loss(batch, held_out)
             loss = output["loss"]
+            self.hard.update(output["logits"], batch[1])
             if learner is not None:
                 learner.update(output["logits"].detach(), batch[1])
             self.optimizer.zero_grad(set_to_none=True)
