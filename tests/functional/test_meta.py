@@ -57,6 +57,18 @@ def test_they_are_products_of_each_samples_gradient_with_the_direction(model, sh
     torch.testing.assert_close(found, torch.stack(naive).detach(), rtol=1e-9, atol=1e-12)
 
 
+class Doubled(torch.autograd.Function):
+    """An operator of somebody's own, with a backward alone."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
 def test_an_operator_without_forward_mode_is_one_clear_line():
     x = torch.randn(6, 2, 5)
 
@@ -67,6 +79,8 @@ def test_an_operator_without_forward_mode_is_one_clear_line():
     with pytest.raises(LongtailError, match="cannot be computed for this model") as error:
         directional_derivatives(losses, w, w)
     assert "\n" not in str(error.value)
+    with pytest.raises(LongtailError, match="cannot be computed for this model"):
+        directional_derivatives(lambda p: Doubled.apply(p["w"] * x), w, w)
     with pytest.raises(RuntimeError, match="shape"):  # any other error is what it was
         directional_derivatives(lambda p: p["w"].view(2, 3), w, w)
 
