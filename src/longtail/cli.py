@@ -135,11 +135,11 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Label image files; one line a file: the file, then classes with their probabilities, separated by tabs.
+    """Label image files or clips; one line a file: the file, then classes with their probabilities, separated by tabs.
 
     Args:
         run_folder: The run folder.
-        files: Image files, or folders of them.
+        files: Image files, video files or folders of frames, or folders of them.
         top: Number of classes to name for each file.
         device: Where to compute.
         out: Write a CSV file with the columns file, rank, label, probability instead.
@@ -183,7 +183,9 @@ class Inspect:
         val_fraction: As for ``train``.
         select_fraction: As for ``train``.
         download: Fetch the data set with torchvision if it is missing.
-        verify: Decode every image file and name the broken ones.
+        frames: As for ``train``.
+        broken: As for ``train``.
+        verify: Decode every image file or clip and name the broken ones.
         out: The picture.
     """
 
@@ -195,6 +197,8 @@ class Inspect:
     val_fraction: float | None = None
     select_fraction: float = 0.0
     download: bool = False
+    frames: int | None = None
+    broken: Literal["refuse", "skip"] = "refuse"
     verify: bool = False
     out: Path = Path("inspect.png")
 
@@ -391,7 +395,7 @@ def _print_metrics(metrics: dict[str, Any], title: str) -> None:
     _say(f"{title}:")
     for key, value in metrics.items():
         if isinstance(value, float):
-            _say(f"  {key:<10} {100 * value:6.2f} %")
+            _say(f"  {key:<14} {100 * value:6.2f} %")
 
 
 def _plain(options: RunConfig) -> RunConfig:

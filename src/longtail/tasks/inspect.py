@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longtail.atomic import atomic
 from longtail.data import ImageData, Split, check_images, inspect_data, make_loader
+from longtail.data.clips import check_clips
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 
@@ -25,7 +26,7 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
     Args:
         data: The data set.
         picture: PNG file to write; None: none.
-        verify: Decode every image file.
+        verify: Decode every image file or clip.
 
     Raises:
         LongtailError: with ``verify``, a broken file; or the picture cannot be written.
@@ -34,20 +35,25 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
     yield f"{data.name}: {found['num_classes']} classes, imbalance {found['imbalance']:.1f}"
     for name, split in found["splits"].items():
         counts = split["class_counts"]
-        line = f"  {name:<7}{split['images']:>8} images, {min(counts)} to {max(counts)} a class"
+        line = f"  {name:<7}{split['images']:>8} {data.item}s, {min(counts)} to {max(counts)} a class"
         if split["absent"]:
             line += f"; none of {_some(split['absent'])}"
         yield line
     shots = found["shots"]
-    yield "  shots  " + ", ".join(f"{g}: {shots[g]['classes']} classes ({shots[g]['images']} images)" for g in shots)
+    groups = (f"{g}: {own['classes']} classes ({own['images']} {data.item}s)" for g, own in shots.items())
+    yield f"  shots  {', '.join(groups)}"
     yield f"  most    {', '.join(f'{name} ({n})' for name, n in found['largest'])}"
     yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in found['smallest'])}"
     for note in found["notes"]:
         yield f"note: {note}"
     if verify:
         files = [p for s in (data.train, data.val, data.select, data.test) if s and not s.in_memory for p in s.images]
-        check_images((str(p) for p in files), decode=True)
-        yield f"all {len(files)} image files decode" if files else "the images are held in memory: no file to decode"
+        if data.frames and (faults := list(check_clips((str(p) for p in files), decode=True).values())):
+            raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))
+        if not data.frames:
+            check_images((str(p) for p in files), decode=True)
+        what = "clips" if data.frames else "image files"
+        yield f"all {len(files)} {what} decode" if files else f"the {data.item}s are held in memory: no file to decode"
     accuracy = None
     if data.val is not None and data.num_classes > 1:
         accuracy, confused = guess_difficulty(data)
@@ -63,7 +69,7 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
         data.class_names[c] for c, n in enumerate(found["splits"].get("val", {}).get("class_counts", [])) if 0 < n < 10
     ]
     if few:
-        yield f"fewer than 10 held-out images, so a coarse difficulty: {_some(few)} (momentum smooths it)"
+        yield f"fewer than 10 held-out {data.item}s, so a coarse difficulty: {_some(few)} (momentum smooths it)"
     if picture is not None:
         _draw(data, accuracy, picture)
         yield f"picture: {picture}"
@@ -125,14 +131,14 @@ def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
             axes[0].bar(rows, [sizes[i] for i in rows], width=0.9, color=colour, label=label)
     if max(sizes) >= 20 * max(1, min(sizes)):
         axes[0].set_yscale("log")
-    axes[0].set_ylabel("training images")
-    axes[0].set_title(f"{data.name}: {sum(sizes)} training images in {len(sizes)} classes")
+    axes[0].set_ylabel(f"training {data.item}s")
+    axes[0].set_title(f"{data.name}: {sum(sizes)} training {data.item}s in {len(sizes)} classes")
     axes[0].legend(frameon=False)
     if accuracy is not None:
         axes[1].bar(list(place), [100 * float(accuracy[c].nan_to_num()) for c in order], width=0.9, color="#666666")
         axes[1].set_ylabel("guessed accuracy (%)")
         axes[1].set_title(f"Without training: nearest class mean of {SIDE}-pixel thumbnails, held-out split")
-    axes[-1].set_xlabel("classes, most training images first")
+    axes[-1].set_xlabel(f"classes, most training {data.item}s first")
     if len(order) <= 40:
         axes[-1].set_xticks(list(place), [data.class_names[c] for c in order], rotation=90 if len(order) > 12 else 0)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
+from longtail.data.files import clips_below
 from longtail.data.photos import is_image
+from longtail.data.video import frame_files
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats
 from longtail.models import create_model
@@ -58,6 +61,7 @@ class Trained:
             num_classes=len(self.class_names),
             in_channels=self.info["channels"],
             image_size=self.info["image_size"],
+            frames=self.info.get("frames", 0),
         )
         attach(model, folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])))
         which = weights or self.config.final
@@ -102,9 +106,15 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         val_fraction=config.val_fraction,
         select_fraction=config.select_fraction,
         whole=data is not None,
+        frames=config.frames,
+        broken=config.broken,
+        frame_cache=config.frame_cache,
     )
     content = _with_classes(content, split, trained.class_names)
     info = trained.info
+    if bool(content.frames) != bool(info.get("frames", 0)):
+        other = "clips" if info.get("frames", 0) else "images"
+        raise LongtailError(f"{content.name} has {content.item}s, and the run was trained on {other}")
     if content.train.in_memory and content.channels != info["data_channels"]:
         raise LongtailError(f"{content.name} has {content.channels} channels, the run's data {info['data_channels']}")
     content = dataclasses.replace(content, mean=info["mean"], std=info["std"], center_crop=info["center_crop"])
@@ -124,25 +134,29 @@ def _with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> Ima
     if part is None:
         raise LongtailError(f"{data.name} has no {name!r} split")
     labels = torch.tensor([index[own] for own in data.class_names])[part.labels]
-    parts: dict[str, Any] = {name: Split(part.images, labels)}
+    parts: dict[str, Any] = {name: dataclasses.replace(part, labels=labels)}
     return dataclasses.replace(data, class_names=class_names, **parts)
 
 
-def image_files(paths: Sequence[str | Path]) -> list[str]:
-    """The files named, and all images below the folders named, sorted within each folder."""
+def image_files(paths: Sequence[str | Path], *, clips: bool = False) -> list[str]:
+    """The files named, and all images or clips below the folders named, sorted within each folder."""
     found: list[str] = []
+    item = "clip" if clips else "image file"
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.is_file() and is_image(p.name))
+        if clips and frame_files(path):
+            found.append(str(path))
+        elif path.is_dir():
+            below = (str(p) for p in path.rglob("*") if p.is_file() and is_image(p.name))
+            inside = clips_below(path, Counter()) if clips else sorted(below)
             if not inside:
-                raise LongtailError(f"{path} holds no image file")
+                raise LongtailError(f"{path} holds no {item}")
             found += inside
         elif path.is_file():
             found.append(str(path))
         else:
-            raise LongtailError(f"{path} does not exist: give image files or folders of them")
+            raise LongtailError(f"{path} does not exist: give {item}s or folders of them")
     if not found:
-        raise LongtailError("no image file is given: longtail predict RUN FILE...")
+        raise LongtailError(f"no {item} is given: longtail predict RUN FILE...")
     return found
 
 
@@ -150,26 +164,27 @@ def image_files(paths: Sequence[str | Path]) -> list[str]:
 def predict(
     run: str | Path, files: Sequence[str | Path], *, top: int = 1, device: str = "auto"
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Label image files.
+    """Label image files, or clips if the run was trained on clips.
 
     Args:
         run: The run folder.
-        files: Image files, or folders of them.
+        files: Image files, video files or folders of frames, or folders of them.
         top: Number of classes to name for each file.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Yields:
         The file and its ``top`` most likely classes with their softmax probabilities, best first.
     """
-    paths = image_files(files)
     trained = Trained(run, device=device)
     info = trained.info
+    frames = info.get("frames", 0)
+    paths = image_files(files, clips=bool(frames))
     if not 1 <= top <= len(trained.class_names):
         raise LongtailError(
             f"--top is {top}: it must be between 1 and the number of classes, {len(trained.class_names)}"
         )
-    nothing = Split([], torch.zeros(0, dtype=torch.int64))
-    split = Split(paths, torch.zeros(len(paths), dtype=torch.int64))
+    nothing = Split([], torch.zeros(0, dtype=torch.int64), frames)
+    split = Split(paths, torch.zeros(len(paths), dtype=torch.int64), frames)
     data = ImageData(
         name="files",
         class_names=trained.class_names,
@@ -184,7 +199,7 @@ def predict(
         split, data, image_size=info["image_size"], train=False, device=trained.device, channels=info["channels"]
     )
     done = 0
-    for images, _ in loader(torch.arange(len(paths)).split(64)):
+    for images, _ in loader(torch.arange(len(paths)).split(8 if frames else 64)):
         with trained.autocast():
             logits = trained.model(images)
         probability, label = logits.float().softmax(1).topk(top)
@@ -196,8 +211,8 @@ def predict(
 def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = None) -> Path:
     """Write the model in a form that runs without this library, and check it against the original.
 
-    The input is ``images``, float32 ``[B, C, S, S]``, normalised with the ``mean`` and ``std`` of ``data.json``; the
-    output is ``logits``, float32 ``[B, num_classes]``; B is free.
+    The input is ``images``, float32 ``[B, C, S, S]``, or clips ``[B, C, T, S, S]``, normalised with the ``mean`` and
+    ``std`` of ``data.json``; the output is ``logits``, float32 ``[B, num_classes]``; B is free.
 
     Args:
         run: The run folder.
@@ -211,7 +226,8 @@ def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = No
         raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
     trained = Trained(run)
     size, channels = trained.info["image_size"], trained.info["channels"]
-    example = torch.randn(3, channels, size, size, generator=torch.Generator().manual_seed(0))
+    shape = [3, channels, *([trained.info["frames"]] if trained.info.get("frames") else []), size, size]
+    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     path = Path(out) if out else trained.folder.path / f"model.{format}"
     if not path.parent.is_dir():
         raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")

@@ -34,8 +34,12 @@ class RunConfig:
         val_fraction: Share of the training part that becomes the difficulty split when the data has none.
         select_fraction: Share of the training part for a separate model-selection split; 0: the difficulty split.
         image_size: Side in pixels of the square that the model sees.
+        frames: Frames that stand for a clip on disk.
+        broken: Clips that cannot be read: ``refuse`` them, or ``skip`` them with a note for each.
+        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
         download: Fetch the data set with torchvision if it is missing.
-        model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier.
+        model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier; clips: ``small3d``,
+            ``resnext3d101``, ``r3d_18`` or another of torchvision's.
         weights: File with initial weights (safetensors, or a ``weights_only`` checkpoint).
         epochs: Passes over the training split.
         batch_size: Global batch: all processes together.
@@ -67,6 +71,9 @@ class RunConfig:
     val_fraction: float | None = None
     select_fraction: float = 0.0
     image_size: int | None = None
+    frames: int | None = None
+    broken: Literal["refuse", "skip"] = "refuse"
+    frame_cache: str | None = None
     download: bool = False
     model: str | None = None
     weights: str | None = None
@@ -100,7 +107,7 @@ class RunConfig:
         check(
             self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
         )
-        for name in ("epochs", "batch_size", "image_size"):
+        for name in ("epochs", "batch_size", "image_size", "frames"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
         for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):

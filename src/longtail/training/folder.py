@@ -43,7 +43,7 @@ HARD = ("epoch", "class", "seen", "hard")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
 CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
-_FREE = ("download", "trackers", "workers")
+_FREE = ("download", "frame_cache", "trackers", "workers")
 
 
 def _hyperparameters(method: Method) -> dict[str, Any]:

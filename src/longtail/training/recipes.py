@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from longtail.data.clips import FRAMES
 from longtail.data.load import unknown_data_set
+from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 
 __all__ = ["RECIPES", "resolve"]
@@ -50,6 +52,26 @@ RECIPES: dict[str, dict[str, Any]] = {
     "folder": _LISTS | {"image_size": 64, "epochs": 20, "batch_size": 64, "lr": 0.05, "warmup_epochs": 2},
 }
 RECIPES["lists"] = RECIPES["folder"]
+# Section 4.3.2 of the paper.
+_EGTEA = {
+    "model": "resnext3d101",
+    "image_size": 224,
+    "epochs": 100,
+    "batch_size": 32,
+    "lr": 0.001,
+    "weight_decay": 5e-4,
+    "schedule": "multistep",
+    "milestones": (60,),
+    "gamma": 0.1,
+    "warmup_epochs": 0,
+}
+_SMALL_CLIPS = {"model": "small3d", "weight_decay": 5e-4, "schedule": "cosine", "warmup_epochs": 2}
+CLIP_RECIPES: dict[str, dict[str, Any]] = {
+    "egtea": _EGTEA,
+    "clips": _SMALL_CLIPS | {"image_size": 64, "epochs": 30, "batch_size": 8, "lr": 0.02},
+    "moving-digits": _SMALL_CLIPS | {"image_size": 28, "epochs": 30, "batch_size": 32, "lr": 0.05},
+}
+RECIPES |= CLIP_RECIPES
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -58,6 +80,12 @@ def resolve(config: RunConfig) -> RunConfig:
     if name not in RECIPES:
         raise unknown_data_set(config.data)
     recipe = dict(RECIPES[name])
+    if config.task == "video" and name not in CLIP_RECIPES:
+        raise LongtailError(f"{name} has no clips for --task video: known are {', '.join(CLIP_RECIPES)}")
+    if name in CLIP_RECIPES:
+        if config.task not in ("classify", "video"):
+            raise LongtailError(f"{name} has clips to classify, nothing for --task {config.task}: use --task video")
+        config = dataclasses.replace(config, task="video", frames=config.frames or FRAMES)
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
     epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]

@@ -58,8 +58,8 @@ def train(
         LongtailError: anything that the user can mend.
     """
     config = resolve(config)
-    if config.task != "classify":
-        raise LongtailError(f"--task {config.task} is not available in this version: use classify")
+    if config.task not in ("classify", "video"):
+        raise LongtailError(f"--task {config.task} is not available in this version: use classify or video")
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
     folder = RunFolder(out)
     folder.check(config)
@@ -113,6 +113,9 @@ def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageT
             val_fraction=config.val_fraction,
             select_fraction=config.select_fraction,
             download=config.download and accelerator.is_main_process,
+            frames=config.frames,
+            broken=config.broken,
+            frame_cache=config.frame_cache,
         )
     if data.num_classes < 2:
         raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
