@@ -335,7 +335,7 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_it_needs_a_held_out_split(tmp_path):
+def test_it_needs_a_held_out_split():
     for name in METHODS:
         assert get_method(name).needs_held_out
     assert get_method("crt", stage1="mw-net").needs_held_out

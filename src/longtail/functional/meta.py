@@ -33,7 +33,7 @@ def _alone(total: Tensor) -> Tensor:
 
 
 def directional_derivatives(losses: Callable[[Named], Tensor], parameters: Named, direction: Named) -> Tensor:
-    """``<v, grad l_i>`` for each loss, by forward-mode differentiation: one pass, no gradient a sample, no double graph.
+    """``<v, grad l_i>`` for each loss, by forward-mode differentiation: one pass, and no graph of a graph.
 
     Args:
         losses: Parameters by name -> losses ``[N]``. Called once; it may change in place only what it has made.
