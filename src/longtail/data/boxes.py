@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.metrics.detection import frequency_group
+from longtail.metrics.detection import Rules, frequency_group
 from longtail.metrics.masks import mask_api
 
 __all__ = ["BoxData", "BoxSplit", "inspect_boxes"]
@@ -119,7 +119,9 @@ class BoxData:
         train: What is trained on.
         val: The difficulty split, held out of training.
         test: Read once, at the end.
+        select: Separate split for the choice of ``model_best``; None: ``val`` decides.
         rules: By which average precision is judged, ``lvis`` or ``coco``.
+        flip: Whether a horizontal flip keeps the label (not for digits).
         notes: What the user should know, one line each.
     """
 
@@ -127,7 +129,9 @@ class BoxData:
     train: BoxSplit
     val: BoxSplit
     test: BoxSplit
-    rules: str = "coco"
+    select: BoxSplit | None = None
+    rules: Rules = "coco"
+    flip: bool = True
     notes: Sequence[str] = ()
 
     @property

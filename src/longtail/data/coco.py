@@ -104,7 +104,9 @@ def load_boxes(
     absent = [train.categories[c]["name"] for c, n in enumerate(parts["train"].image_counts()) if n == 0]
     if absent:
         notes.append(f"{len(absent)} categories without a training image: {brief(absent)}")
-    return BoxData(name=spec, rules=name, notes=notes, **_tagged(parts))
+    rules = "lvis" if name == "lvis" else "coco"
+    splits = _tagged(parts)
+    return BoxData(name=spec, train=splits["train"], val=splits["val"], test=splits["test"], rules=rules, notes=notes)
 
 
 def _find(root: Path, name: str, split: str) -> Path | None:

@@ -91,7 +91,7 @@ def shapes_lt(
         images = [{"id": row, "height": size, "width": size} for row in range(1, len(painter.scenes) + 1)]
         objects = [painter.objects(row, masks) for row in range(len(images))]
         parts[split] = BoxSplit(images, objects, categories, painter)
-    return BoxData(name="shapes-lt", rules="coco", **parts)
+    return BoxData(name="shapes-lt", flip=False, **parts)
 
 
 class _Painter:

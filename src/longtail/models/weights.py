@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from longtail.errors import LongtailError
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "read_weights"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -57,6 +57,15 @@ def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
     return {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items() if not _SPARE.match(key)}
 
 
+def read_weights(file: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, without wrappers as ``state_dict`` and prefixes as ``module.``
+
+    Raises:
+        LongtailError: the file is missing, damaged, or not only tensors.
+    """
+    return _tensors(_read(Path(file)), Path(file))
+
+
 def load_weights(model: nn.Module, file: str | Path, final: nn.Linear | None = None) -> list[str]:
     """Copy weights from a file into a model of the same architecture.
 
@@ -73,7 +82,7 @@ def load_weights(model: nn.Module, file: str | Path, final: nn.Linear | None = N
         LongtailError: the file is missing, damaged, not only tensors, or of another architecture.
     """
     file = Path(file)
-    given, own = _tensors(_read(file), file), model.state_dict()
+    given, own = read_weights(file), model.state_dict()
     name = next((n for n, layer in model.named_modules() if layer is final), "") if final is not None else ""
     head = {f"{name}.weight", f"{name}.bias"} if name else set()
     fits = all(key in given and given[key].shape == own[key].shape for key in head & own.keys())

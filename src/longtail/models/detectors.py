@@ -1,0 +1,114 @@
+"""`create_detector`: torchvision's Faster and Mask R-CNN by name, at any size, with weights from a local file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from longtail.errors import LongtailError
+from longtail.models.weights import read_weights
+
+__all__ = ["box_classifier", "create_detector", "list_detectors"]
+
+_BACKBONES = {"resnet18_fpn": "resnet18", "resnet50_fpn": "resnet50", "resnet101_fpn": "resnet101"}
+_SMALL = 400
+"""Images whose shorter side is below this get the smaller anchors, and fewer proposals."""
+_OWN_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+"""What depends on the classes."""
+
+
+def list_detectors() -> list[str]:
+    """Names that `create_detector` knows."""
+    return [f"{kind}rcnn_{backbone}" for kind in ("faster", "mask") for backbone in _BACKBONES]
+
+
+def create_detector(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int = 800,
+    weights: str | Path | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Build a detector for C classes and the background.
+
+    Without weights the normalisation is by groups, which small batches can train. With a file of weights it is the
+    frozen batch normalisation of the published models, and the first two stages of the backbone stay frozen, as usual.
+
+    Args:
+        name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``; the same with ``resnet18_fpn``, small enough for a
+            CPU, or ``resnet101_fpn``.
+        num_classes: C, without the background.
+        image_size: Shorter side in pixels to which images are brought; the longer one is at most 5 / 3 of it.
+        weights: File of a detector of the same kind with any classes (such as torchvision's for COCO: what depends on
+            the classes then starts anew), or of its backbone as a classifier. What it says is kept in ``notes``.
+        **options: Of torchvision's `FasterRCNN` and `MaskRCNN`.
+
+    Returns:
+        A torchvision detector. It returns the 300 best boxes of an image, down to a score of 0.001.
+
+    Raises:
+        LongtailError: unknown name, a size out of range, or unfit weights.
+    """
+    from torchvision.models.detection import FasterRCNN, MaskRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.ops import FrozenBatchNorm2d
+
+    kind, _, backbone = name.lower().partition("rcnn_")
+    if kind not in ("faster", "mask") or backbone not in _BACKBONES:
+        raise LongtailError(f"unknown detector {name!r}: known are {', '.join(list_detectors())}")
+    if num_classes < 1 or image_size < 32:
+        raise LongtailError(f"{num_classes} classes at {image_size} pixels: it takes a class and 32 pixels at least")
+    norm = FrozenBatchNorm2d if weights else partial(nn.GroupNorm, 16)
+    body = resnet_fpn_backbone(
+        backbone_name=_BACKBONES[backbone], weights=None, norm_layer=norm, trainable_layers=3 if weights else 5
+    )
+    settings: dict[str, Any] = {
+        "min_size": image_size,
+        "max_size": round(image_size * 5 / 3),
+        "box_detections_per_img": 300,
+        "box_score_thresh": 1e-3,
+    }
+    if image_size < _SMALL:
+        sizes = tuple((side,) for side in (8, 16, 32, 64, 128))
+        settings["rpn_anchor_generator"] = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
+        settings |= {"rpn_post_nms_top_n_train": 500, "rpn_post_nms_top_n_test": 300, "box_batch_size_per_image": 128}
+    model = (FasterRCNN if kind == "faster" else MaskRCNN)(body, num_classes + 1, **settings | options)
+    model.notes = _load(model, Path(weights)) if weights else []  # type: ignore[assignment]
+    return model
+
+
+def box_classifier(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
+    """The layer that gives the C + 1 logits of a box: its parent module, its name there, and itself."""
+    predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    layer = getattr(predictor, "cls_score", None)
+    if not isinstance(predictor, nn.Module) or not isinstance(layer, nn.Linear):
+        raise LongtailError(f"{type(model).__name__} has no roi_heads.box_predictor.cls_score: give a Faster R-CNN")
+    return predictor, "cls_score", layer
+
+
+def _load(model: nn.Module, file: Path) -> list[str]:
+    given, own = read_weights(file), model.state_dict()
+    if "conv1.weight" in given and "layer1.0.conv1.weight" in given:  # a classifier: its backbone
+        prefix, notes = "backbone.body.", [f"{file.name} is a classifier: only its backbone is taken"]
+        given = {prefix + key: value for key, value in given.items() if prefix + key in own}
+        needed = {key for key in own if key.startswith(prefix)}
+    else:
+        anew = {k for k in own if k.startswith(_OWN_LAYERS) and k in given and given[k].shape != own[k].shape}
+        if anew:  # all of these layers, or it would mix the classes of two data sets
+            anew = {k for k in own if k.startswith(_OWN_LAYERS)}
+        notes = (
+            [f"{file.name} has other classes: the last layers of the heads start from random values"] if anew else []
+        )
+        needed = set(own) - anew
+    missing = sorted(k for k in needed if k not in given and not k.endswith("num_batches_tracked"))
+    wrong = sorted(k for k in needed if k in given and given[k].shape != own[k].shape)
+    if missing or wrong:
+        reason = f"it lacks {missing[0]}" if missing else f"{wrong[0]} is {list(given[wrong[0]].shape)}"
+        raise LongtailError(f"{file} is of another architecture than this {type(model).__name__}: {reason}")
+    model.load_state_dict({key: given[key] for key in needed if key in given}, strict=False)
+    return notes

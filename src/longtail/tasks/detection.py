@@ -1,0 +1,280 @@
+"""Object detection and instance segmentation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
+from longtail.data.loader import draw_key
+from longtail.difficulty import ClassDifficulty, all_reduce_sum
+from longtail.errors import LongtailError
+from longtail.integrations.detection import box_predictions, with_box_criterion
+from longtail.metrics.detection import detection_ap
+from longtail.metrics.masks import mask_api
+from longtail.models.detectors import box_classifier, create_detector
+from longtail.tasks.image import Evaluation
+
+__all__ = ["DetectionTask"]
+
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+CACHE_BYTES = 1 << 30
+"""Decoded images are kept in memory up to about this size."""
+
+
+class DetectionTask:
+    """Detection, and with ``masks`` segmentation, on one data set.
+
+    Args:
+        data: The splits.
+        model: Name of the detector, see `create_detector`.
+        image_size: Shorter side to which the model brings images, in pixels.
+        device: Where batches are made.
+        masks: Train and judge masks too.
+        workers: Threads that read images ahead; 0: none.
+        seed: Seed of the augmentation (horizontal flips).
+        rank, world: This process and the number of processes: evaluation is sharded over them.
+        options: Of torchvision's detectors.
+    """
+
+    def __init__(
+        self,
+        data: BoxData,
+        *,
+        model: str,
+        image_size: int,
+        device: torch.device,
+        masks: bool = False,
+        workers: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        if masks and not model.lower().startswith("mask"):
+            raise LongtailError(f"{model} finds no masks: choose {model.lower().replace('faster', 'mask')}")
+        self.data, self.model_name, self.image_size = data, model, image_size
+        self.device, self.masks, self.seed = device, masks or model.lower().startswith("mask"), seed
+        self.rank, self.world, self.options = rank, world, options or {}
+        self.class_counts = data.train.instance_counts()
+        self._threads = ThreadPoolExecutor(workers) if workers > 0 else None
+        self._cache: dict[tuple[str, int], Tensor] = {}
+        self._cached = 0
+
+    def description(self) -> dict[str, Any]:
+        """``data.json``: what `predict` and the report must know of the data."""
+        found = inspect_boxes(self.data)
+        return {
+            "name": self.data.name,
+            "class_names": found["class_names"],
+            "class_counts": {name: split["instance_counts"] for name, split in found["splits"].items()},
+            "image_counts": {name: split["image_counts"] for name, split in found["splits"].items()},
+            "frequency": [category["frequency"] for category in self.data.train.categories],
+            "category_ids": [category["id"] for category in self.data.train.categories],
+            "rules": self.data.rules,
+            "notes": list(self.data.notes),
+            "image_size": self.image_size,
+            "masks": self.masks,
+            "model": self.model_name,
+        }
+
+    def build_model(self, *, weights: str | None = None) -> nn.Module:
+        """A fresh detector on the task's device."""
+        model = create_detector(
+            self.model_name,
+            num_classes=self.data.num_classes,
+            image_size=self.image_size,
+            weights=weights,
+            **self.options,
+        )
+        return model.to(self.device)
+
+    def classifier(self, model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
+        """The final linear layer of the classes, which a method's head replaces: its parent, name, itself."""
+        return box_classifier(model)
+
+    def split(self, name: str) -> BoxSplit:
+        """One of ``train``, ``val``, ``test``, ``select``."""
+        split = getattr(self.data, name, None)
+        if not isinstance(split, BoxSplit):
+            raise LongtailError(f"{self.data.name} has no {name!r} split")
+        return split
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+    def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[Batch]:
+        """This process's share of each global batch of training rows: images in [0, 1], and their targets.
+
+        A flip is a function of (seed, epoch, batch, position in the batch) alone.
+        """
+        jobs = (
+            [(row, draw_key(self.seed, epoch, number, k) % 2 == 1) for k, row in enumerate(batch.tolist())]
+            for number, batch in enumerate(batches)
+        )
+        yield from self._read("train", (job[self.rank :: self.world] for job in jobs))
+
+    def eval_batches(self, name: str, *, batch_size: int = 8) -> Iterator[tuple[list[int], Batch]]:
+        """This process's share of a split: rows, and their batch."""
+        rows = list(range(len(self.split(name))))[self.rank :: self.world]
+        own = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+        yield from zip(own, self._read(name, ([(row, False) for row in part] for part in own)), strict=True)
+
+    def _read(self, name: str, batches: Iterable[Sequence[tuple[int, bool]]]) -> Iterator[Batch]:
+        def load(job: tuple[int, bool]) -> tuple[Tensor, dict[str, Tensor]]:
+            row, flip = job
+            image, target = self._image(name, row), self.split(name).target(row)
+            if not self.masks:
+                target.pop("masks", None)
+            return _flipped(image, target) if flip and self.data.flip else (image, target)
+
+        def collate(items: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
+            pairs = list(items)
+            return (
+                [image.to(self.device, non_blocking=True).float() / 255 for image, _ in pairs],
+                [{key: value.to(self.device) for key, value in target.items()} for _, target in pairs],
+            )
+
+        if self._threads is None:
+            yield from (collate(map(load, batch)) for batch in batches)
+            return
+        waiting: list[list[Future[Any]]] = []
+        source = iter(batches)
+        for batch in itertools.chain(source, (None, None)):
+            if batch is not None:
+                waiting.append([self._threads.submit(load, job) for job in batch])
+            if waiting and (len(waiting) > 2 or batch is None):
+                yield collate(future.result() for future in waiting.pop(0))
+
+    def _image(self, name: str, row: int) -> Tensor:
+        key = (name, row)
+        if key not in self._cache:
+            image = self.split(name).read(row)
+            if self._cached + image.numel() > CACHE_BYTES:
+                return image
+            self._cached += image.numel()
+            self._cache[key] = image
+        return self._cache[key]
+
+    def close(self) -> None:
+        """End the reading threads."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    # -- training and judging ------------------------------------------------------------------------------------------
+    def loss(self, model: nn.Module, criterion: Any, batch: Batch) -> dict[str, Tensor]:
+        """Forward pass and losses of one batch: ``loss`` is the sum of torchvision's others, which come by their names.
+
+        ``criterion`` judges the classes of the boxes: logits ``[N, C + 1]``, labels ``[N]`` with 0 for the background.
+        """
+        with_box_criterion(_bare(model), criterion)
+        losses = model(*batch)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    @torch.inference_mode()
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        batch_size: int = 8,
+        observe: ClassDifficulty | None = None,
+        quick: bool = False,
+    ) -> Evaluation:
+        """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole.
+
+        Args:
+            model: The detector; its criterion says how boxes are scored.
+            split: Its name.
+            batch_size: Of one process.
+            observe: Updated with this process's share of the classes seen in ground-truth boxes.
+            quick: Only tell whether the ground-truth boxes are recognised: their recall is the performance then, and
+                without it the average precision of each category is.
+        """
+        part, classes = self.split(split), self.data.num_classes
+        confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)  # the last column is the background
+        found: list[dict[str, Any]] = []
+        training = model.training
+        model.eval()
+        for rows, (images, targets) in self.eval_batches(split, batch_size=batch_size):
+            predicted, label = (values.cpu() for values in box_predictions(model, images, targets))
+            confusion += torch.bincount(
+                label * (classes + 1) + predicted % (classes + 1), minlength=confusion.numel()
+            ).view_as(confusion)
+            if observe is not None:
+                observe.update(predicted, label)
+            if not quick:
+                found += self._results(part, rows, model(images))
+        model.train(training)
+        confusion = all_reduce_sum(confusion)
+        total = confusion.sum(1)
+        recall = confusion[:, :classes].diagonal().double() / total
+        metrics: dict[str, Any] = {
+            "box_accuracy": float(confusion[:, :classes].diagonal().sum() / total.sum().clamp(min=1)),
+            "box_recall": float(recall.nanmean()),
+        }
+        performance = recall
+        if not quick:
+            precision = self._average_precision(part, found, "box")
+            performance = torch.tensor([precision["per_category"][c["id"]] for c in part.categories]).double()
+            metrics |= _plain(precision) | {"per_class": [None if v != v else v for v in performance.tolist()]}
+            if self.masks:
+                metrics["mask"] = _plain(self._average_precision(part, found, "mask"))
+        rows_out = [
+            {"class": c, "name": name, "train_count": self.class_counts[c], "count": int(total[c])}
+            | ({"accuracy": float(recall[c]), "recall": float(recall[c])} if total[c] else {})
+            for c, name in enumerate(self.data.class_names)
+        ]
+        return Evaluation(metrics, performance, rows_out, confusion[:, :classes])
+
+    def _average_precision(self, part: BoxSplit, found: list[dict[str, Any]], kind: Any) -> dict[str, Any]:
+        """Of the whole split on every process."""
+        if self.world > 1:
+            shards: list[list[dict[str, Any]]] = [[] for _ in range(self.world)]
+            dist.all_gather_object(shards, found)
+            found = sorted(itertools.chain.from_iterable(shards), key=lambda result: result["row"])
+        return detection_ap(part.truth(), found, kind=kind, rules=self.data.rules)
+
+    def _results(
+        self, part: BoxSplit, rows: Sequence[int], outputs: Sequence[dict[str, Tensor]]
+    ) -> list[dict[str, Any]]:
+        """Detections in COCO's format of results, with the row of their image."""
+        results = []
+        for row, output in zip(rows, outputs, strict=True):
+            boxes = torch.cat([output["boxes"][:, :2], output["boxes"][:, 2:] - output["boxes"][:, :2]], dim=1)
+            masks = (output["masks"][:, 0] > 0.5).byte().cpu().numpy() if "masks" in output else [None] * len(boxes)
+            for box, score, label, mask in zip(
+                boxes.tolist(), output["scores"].tolist(), output["labels"].tolist(), masks, strict=True
+            ):
+                result = {"row": row, "image_id": part.images[row]["id"], "bbox": box, "score": score}
+                result["category_id"] = part.categories[label - 1]["id"]
+                if mask is not None:
+                    result["segmentation"] = mask_api().encode(np.asfortranarray(mask))
+                results.append(result)
+        return results
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model without the shells of DistributedDataParallel and torch.compile."""
+    for name in ("module", "_orig_mod"):
+        model = getattr(model, name, model)
+    return model
+
+
+def _plain(precision: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if v != v else v for key, v in precision.items() if key != "per_category"}
+
+
+def _flipped(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    boxes, width = target["boxes"], image.shape[-1]
+    target = target | {
+        "boxes": torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
+    }
+    if "masks" in target:
+        target["masks"] = target["masks"].flip(-1)
+    return image.flip(-1), target
