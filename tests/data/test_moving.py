@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longtail.data import load_data, moving
 from longtail.data.arrays import read_digits
-from longtail.data.moving import FRAMES, SIDE, WAYS, read_moving_digits
+from longtail.data.moving import MOMENTS, SIDE, WAYS, read_moving_digits
 
 NUMBER = {way: c for c, way in enumerate(WAYS)}
 
@@ -22,7 +22,7 @@ def balanced() -> dict:
 
 def test_shapes_and_the_long_tail() -> None:
     data = load_data("moving-digits")
-    assert len(set(data.class_names)) == 12 and data.frames == FRAMES == 10 and data.image_size == SIDE
+    assert len(set(data.class_names)) == 12 and data.frames == MOMENTS == 10 and data.image_size == SIDE
     assert data.train.class_counts(12) == [400, 280, 196, 137, 96, 67, 47, 33, 23, 16, 11, 8]
     assert data.val is not None and data.val.class_counts(12) == [30] * 12 and data.test.class_counts(12) == [60] * 12
     assert data.train.images.dtype == torch.uint8 and data.train.images.shape[1:] == (10, 1, 28, 28)  # type: ignore[union-attr]

@@ -12,6 +12,9 @@ from PIL import Image
 
 from commands import run
 from longtail.cli import main
+from longtail.data import ImageData, make_loader
+from longtail.data.clips import read_clips
+from longtail.models import create_model
 from longtail.training import run as training
 from longtail.training.config import RunConfig
 from training.folders import assert_same_run, history
@@ -122,6 +125,8 @@ def test_mistakes_are_one_clear_line(clips: Path, whole: Path, tmp_path: Path, c
     assert "no network for clips" in refused(words(clips, "--model", "resnet32", *new), capsys)
     assert "digits has no clips for --task video" in refused(["train", "digits", "--task", "video", *new], capsys)
     assert "use --task video" in refused(["train", f"clips:{clips}", "--task", "detect", *new], capsys)
+    assert "--frames is for clips" in refused(["train", "digits", "--frames", "4", *new], capsys)
+    assert "has clips of 10 frames, not 4" in refused(["train", "moving-digits", "--frames", "4", *new], capsys)
     assert "no network for images" in refused(["train", "digits", "--model", "r3d_18", *new], capsys)
     assert "the run was trained on clips" in refused(
         ["evaluate", str(whole), "--data", f"folder:{photos(tmp_path)}"], capsys
@@ -138,3 +143,35 @@ def photos(folder: Path) -> Path:
         (folder / "photos" / label).mkdir(parents=True)
         Image.new("RGB", (16, 16)).save(folder / "photos" / label / "a.png")
     return folder / "photos"
+
+
+@pytest.fixture
+def real(test_data: Path) -> Path:
+    return test_data / "video"
+
+
+def test_a_model_fits_the_six_labelled_real_clips(real: Path) -> None:
+    splits, names, _ = read_clips(real)
+    six = splits["train"]
+    data = ImageData(name="six", class_names=names, train=six, val=None, test=six)
+    clips, target = next(iter(make_loader(six, data, image_size=32, train=False)([torch.arange(6)])))
+    model = create_model("small3d", num_classes=3, frames=10, image_size=32)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model(clips), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert len(target) == 6 and float(loss.detach()) < 0.1
+    assert model(clips).argmax(1).equal(target)
+
+
+def test_a_run_on_real_clips_labels_a_new_one(real: Path, tmp_path: Path, capsys) -> None:
+    cache = tmp_path / "cache"
+    command = ["train", f"clips:{real}", *OPTIONS, "--epochs", "2", "--frame-cache", str(cache)]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert len(list(cache.iterdir())) == 6
+    assert "only train (no test or val clip): cartwheel, soccer_juggling" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "run"), str(real / "demo_demo.mp4"), "--top", "3"]) == 0
+    line = capsys.readouterr().out.split("\t")
+    assert line[0].endswith("demo_demo.mp4") and {line[1], line[3], line[5]} == {"wave", "cartwheel", "soccer_juggling"}

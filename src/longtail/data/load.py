@@ -17,7 +17,7 @@ from longtail.data.clips import FRAMES, drop_broken, read_clips
 from longtail.data.counts import long_tail_counts
 from longtail.data.egtea import read_egtea
 from longtail.data.files import brief, read_folder, read_lists
-from longtail.data.moving import FEWEST, MOST, WAYS, read_moving_digits
+from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
 from longtail.data.splits import cut_rows, tail_rows
 from longtail.errors import LongtailError
@@ -180,6 +180,8 @@ def load_data(
         if protocol not in (None, "paper"):
             raise LongtailError(f"the protocol {protocol} is one of {', '.join(_IN_MEMORY)}, not of {name}")
         if name == "moving-digits":
+            if frames not in (None, MOMENTS):
+                raise LongtailError(f"{name} has clips of {MOMENTS} frames, not {frames}: leave out --frames")
             raw = _made(path, imbalance, imbalance_kind, data_seed)
             imbalance = None
         else:

@@ -198,10 +198,10 @@ class _Photos(torch.utils.data.Dataset[Any]):
         self.size, self.channels, self.center = size, data.channels, data.center_crop
         self.shape: tuple[int, ...] = (self.channels, size, size)
         self.cache: dict[str, Tensor] | None = {} if cache else None
-        jitter = data.color_jitter
+        jitter, turn = data.color_jitter, [-data.rotation, data.rotation]
         self.transform = v2.Compose(
             [
-                *([v2.RandomRotation(data.rotation, InterpolationMode.BILINEAR)] if data.rotation else []),
+                *([v2.RandomRotation(turn, InterpolationMode.BILINEAR)] if data.rotation else []),
                 v2.RandomResizedCrop(size, scale=data.crop_scale, antialias=True),
                 *([v2.RandomHorizontalFlip()] if data.flip else []),
                 *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),

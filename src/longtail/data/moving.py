@@ -32,7 +32,7 @@ HELD_OUT = {"val": 30, "test": 60}
 """Clips of each class."""
 SHARES = {"train": (0.0, 0.6), "val": (0.6, 0.75), "test": (0.75, 1.0)}
 """Each split has handwritten digits of its own."""
-SIDE, FRAMES = 28, 10
+SIDE, MOMENTS = 28, 10
 SMALLEST, LARGEST = 1.0, 2.0
 """Times the digits' 8 pixels."""
 
@@ -66,7 +66,7 @@ def _clips(way: str, count: int, pool: Tensor, seed: Sequence[int]) -> Tensor:
     digit = pool[_chosen(u, len(pool))]
     x, y = u[:, 1:2] * SIDE, u[:, 2:3] * SIDE
     angle, size = u[:, 3:4] * 2 * math.pi, u[:, 4:5]
-    time = torch.arange(FRAMES, dtype=torch.float64)
+    time = torch.arange(MOMENTS, dtype=torch.float64)
     x, y, angle, size = _moved(way, time, (x, y, angle, size), *u[:, 5:8].split(1, dim=1))
     scale = SMALLEST * (LARGEST / SMALLEST) ** size
     frames = _drawn(digit, x, y, angle, scale)
