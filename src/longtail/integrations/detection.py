@@ -16,7 +16,7 @@ from longtail.errors import LongtailError
 from longtail.functional._checks import full_precision
 from longtail.losses import ClassWeightedLoss
 
-__all__ = ["box_predictions", "box_scores", "with_box_criterion"]
+__all__ = ["box_predictions", "box_scores", "boxes_of_step", "with_box_criterion"]
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -58,6 +58,7 @@ class _CriterionHeads:
     """What is added to `RoIHeads`: the labels and logits of a step are handed to the criterion."""
 
     _criterion: tuple[Criterion]
+    _step: tuple[Tensor, Tensor]
 
     def select_training_samples(self, proposals: Any, targets: Any) -> Any:
         samples = super().select_training_samples(proposals, targets)  # pyright: ignore
@@ -71,8 +72,9 @@ class _CriterionHeads:
         logits: list[Tensor] = []
         with heads.box_predictor.register_forward_hook(lambda _, inputs, output: logits.append(output[0])):
             result, losses = super().forward(features, proposals, image_shapes, targets)  # pyright: ignore
-        losses["loss_classifier"] = _loss(self._criterion[0], logits[0], torch.cat(list(self._labels)))
-        self._labels = ()
+        labels = torch.cat(list(self._labels))
+        losses["loss_classifier"] = _loss(self._criterion[0], logits[0], labels)
+        self._labels, self._step = (), (logits[0].detach(), labels)
         return result, losses
 
     def postprocess_detections(self, class_logits: Tensor, *others: Any) -> Any:
@@ -130,9 +132,22 @@ def _loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, weight=weight, reduction="sum") / max(labels.numel(), 1)
 
 
+def boxes_of_step(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Of the last training step: logits ``[n, C]`` and classes ``[n]`` from 0 of the foreground boxes.
+
+    Where the criterion has scores of its own, their logarithms stand for the logits.
+    """
+    heads = cast(Any, model).roi_heads
+    logits, labels = heads._step
+    if hasattr(heads._criterion[0], "scores"):
+        logits = heads._criterion[0].scores(logits).log()
+    found = labels > 0
+    return logits[found, 1:], labels[found] - 1
+
+
 def box_scores(model: nn.Module, logits: Tensor) -> Tensor:
     """Scores ``[N, C + 1]`` in [0, 1] of logits of the box head, background first, as the model's criterion has it."""
-    criterion = getattr(model.roi_heads, "_criterion", (None,))[0]
+    criterion = getattr(cast(Any, model).roi_heads, "_criterion", (None,))[0]
     scores = getattr(criterion, "scores", None)
     return logits.float().softmax(1) if scores is None else scores(logits)
 

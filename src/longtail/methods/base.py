@@ -154,6 +154,8 @@ class Method:
     title: ClassVar[str]
     reference: ClassVar[str]
     """BibTeX of the publication."""
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "video")
+    """What it can be used for: ``classify``, ``video``, ``detect``, ``segment``."""
 
     @property
     def needs_held_out(self) -> bool:

@@ -59,6 +59,7 @@ class CDBW(WeightedMethod):
 
     name = "cdb-w"
     title = "CDB-W (difficulty-weighted cross-entropy)"
+    tasks = ("classify", "video", "detect", "segment")
 
     base: str = "ce"
 

@@ -34,6 +34,7 @@ class CDBWFL(WeightedMethod):
 
     name = "cdb-w-fl"
     title = "CDB-W-FL (difficulty-weighted focal loss)"
+    tasks = ("classify", "video", "detect", "segment")
 
     gamma: float = 1.0
 

@@ -32,6 +32,7 @@ class CE(Method):
 
     name = "ce"
     title = "Cross-entropy"
+    tasks = ("classify", "video", "detect", "segment")
     reference = """
 @incollection{bridle1990probabilistic,
   title     = {Probabilistic Interpretation of Feedforward Classification Network Outputs, with Relationships to

@@ -35,6 +35,7 @@ class Focal(Method):
 
     name = "focal"
     title = "Focal loss"
+    tasks = ("classify", "video", "detect", "segment")
     reference = """
 @inproceedings{lin2017focal,
   title     = {Focal Loss for Dense Object Detection},

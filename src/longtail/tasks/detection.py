@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
 from longtail.data.loader import draw_key
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
-from longtail.integrations.detection import box_predictions, with_box_criterion
+from longtail.integrations.detection import box_predictions, boxes_of_step, with_box_criterion
+from longtail.methods import ClassStats
 from longtail.metrics.detection import detection_ap
 from longtail.metrics.masks import mask_api
-from longtail.models.detectors import box_classifier, create_detector
+from longtail.models.detectors import create_detector
 from longtail.tasks.image import Evaluation
 
 __all__ = ["DetectionTask"]
@@ -43,6 +44,9 @@ class DetectionTask:
         rank, world: This process and the number of processes: evaluation is sharded over them.
         options: Of torchvision's detectors.
     """
+
+    every_epoch: ClassVar[dict[str, Any]] = {"quick": True}
+    """Options of `evaluate` for the held-out split after each epoch."""
 
     def __init__(
         self,
@@ -96,9 +100,9 @@ class DetectionTask:
         )
         return model.to(self.device)
 
-    def classifier(self, model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
-        """The final linear layer of the classes, which a method's head replaces: its parent, name, itself."""
-        return box_classifier(model)
+    def stats(self, *, epochs: int, seed: int) -> ClassStats:
+        """What a method may know of the training split: instances for class counts."""
+        return ClassStats(class_counts=self.class_counts, epochs=epochs, seed=seed)
 
     def split(self, name: str) -> BoxSplit:
         """One of ``train``, ``val``, ``test``, ``select``."""
@@ -118,6 +122,14 @@ class DetectionTask:
             for number, batch in enumerate(batches)
         )
         yield from self._read("train", (job[self.rank :: self.world] for job in jobs))
+
+    def meta_batches(self, size: int, steps: int, *, epoch: int) -> Iterator[None]:
+        """Nothing for each step: no method for boxes asks for held-out batches in training."""
+        return itertools.repeat(None, steps)
+
+    def features(self, model: nn.Module, head: nn.Module, split: str) -> tuple[Tensor, Tensor]:
+        """Not for boxes: methods that ask for the classifier's input are made for whole images."""
+        raise LongtailError("this method looks at the features of whole images: it cannot be used for boxes")
 
     def eval_batches(self, name: str, *, batch_size: int = 8) -> Iterator[tuple[list[int], Batch]]:
         """This process's share of a split: rows, and their batch."""
@@ -170,11 +182,13 @@ class DetectionTask:
     def loss(self, model: nn.Module, criterion: Any, batch: Batch) -> dict[str, Tensor]:
         """Forward pass and losses of one batch: ``loss`` is the sum of torchvision's others, which come by their names.
 
+        ``logits`` ``[n, C]`` and ``target`` ``[n]`` are those of the foreground boxes, the background aside.
         ``criterion`` judges the classes of the boxes: logits ``[N, C + 1]``, labels ``[N]`` with 0 for the background.
         """
         with_box_criterion(_bare(model), criterion)
         losses = model(*batch)
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+        logits, target = boxes_of_step(_bare(model))
+        return {"loss": torch.stack(list(losses.values())).sum(), "logits": logits, "target": target, **losses}
 
     @torch.inference_mode()
     def evaluate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,11 @@ class Evaluation:
     confusion: Tensor
 
     @property
+    def accuracy(self) -> float:
+        """Share of the samples, or of the ground-truth boxes, whose class is right."""
+        return self.metrics["top1"] if "top1" in self.metrics else self.metrics["box_accuracy"]
+
+    @property
     def score(self) -> float:
         """What model selection maximises: the mean performance over the classes that the split holds."""
         return float(self.performance.double().nanmean())
@@ -62,6 +67,9 @@ class ImageTask:
         seed: Seed of the augmentation.
         rank, world: This process and the number of processes: evaluation is sharded over them.
     """
+
+    every_epoch: ClassVar[dict[str, Any]] = {}
+    """Options of `evaluate` for the held-out split after each epoch."""
 
     def __init__(
         self,

@@ -6,13 +6,14 @@ from torch import nn
 
 from longtail.methods import Parts
 from longtail.models import final_linear
+from longtail.models.detectors import box_classifier
 
 __all__ = ["attach"]
 
 
 def attach(model: nn.Module, parts: Parts) -> nn.Module:
     """Put the method's classifier and layers into a new model, in place; returns the classifier."""
-    parent, name, head = final_linear(model)
+    parent, name, head = (box_classifier if hasattr(model, "roi_heads") else final_linear)(model)
     if parts.head is not None:
         head = parts.head(head)
         setattr(parent, name, head)

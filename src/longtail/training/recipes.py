@@ -71,7 +71,27 @@ CLIP_RECIPES: dict[str, dict[str, Any]] = {
     "clips": _SMALL_CLIPS | {"image_size": 64, "epochs": 30, "batch_size": 8, "lr": 0.02},
     "moving-digits": _SMALL_CLIPS | {"image_size": 28, "epochs": 30, "batch_size": 32, "lr": 0.05},
 }
-RECIPES |= CLIP_RECIPES
+# Section 4.2.2 of the paper, after Li et al. (2020): 16 images a step, gradients clipped at 35.
+_LVIS = {
+    "model": "fasterrcnn_resnet50_fpn",
+    "image_size": 800,
+    "epochs": 12,
+    "batch_size": 16,
+    "lr": 0.01,
+    "weight_decay": 1e-4,
+    "schedule": "multistep",
+    "milestones": (8, 11),
+    "gamma": 0.1,
+    "warmup_epochs": 1,
+}
+BOX_RECIPES: dict[str, dict[str, Any]] = {
+    "lvis": _LVIS,
+    "coco": _LVIS,
+    "shapes-lt": _LVIS
+    | {"model": "fasterrcnn_resnet18_fpn", "image_size": 128, "batch_size": 8, "lr": 0.02, "schedule": "cosine"},
+}
+CLIP_NORM = 35.0
+RECIPES |= CLIP_RECIPES | BOX_RECIPES
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -82,10 +102,21 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe = dict(RECIPES[name])
     if config.task == "video" and name not in CLIP_RECIPES:
         raise LongtailError(f"{name} has no clips for --task video: known are {', '.join(CLIP_RECIPES)}")
+    if config.frames is not None and name not in CLIP_RECIPES:
+        raise LongtailError(f"--frames is for clips, and {name} has images: leave it out")
     if name in CLIP_RECIPES:
         if config.task not in ("classify", "video"):
             raise LongtailError(f"{name} has clips to classify, nothing for --task {config.task}: use --task video")
         config = dataclasses.replace(config, task="video", frames=config.frames or FRAMES)
+    boxes = config.task in ("detect", "segment")
+    if boxes != (name in BOX_RECIPES):
+        if not boxes:
+            raise LongtailError(f"{name} is no data set of labelled images: use it with --task detect or segment")
+        raise LongtailError(f"{name} has no boxes for --task {config.task}: known are {', '.join(BOX_RECIPES)}")
+    if boxes:
+        config = dataclasses.replace(config, clip_grad_norm=config.clip_grad_norm or CLIP_NORM)
+        if config.task == "segment":
+            recipe["model"] = recipe["model"].replace("faster", "mask")
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
     epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]

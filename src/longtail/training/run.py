@@ -16,14 +16,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from longtail.data import load_data, suggest_workers
+from longtail.data import load_boxes, load_data, suggest_workers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
@@ -37,6 +37,9 @@ from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress
 from longtail.training.recipes import resolve
 from longtail.training.schedule import learning_rate, schedule_span, stage_bounds
+
+if TYPE_CHECKING:
+    from longtail.tasks.detection import DetectionTask
 
 __all__ = ["train"]
 
@@ -58,9 +61,9 @@ def train(
         LongtailError: anything that the user can mend.
     """
     config = resolve(config)
-    if config.task not in ("classify", "video"):
-        raise LongtailError(f"--task {config.task} is not available in this version: use classify or video")
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
+    if config.task not in method.tasks:
+        raise LongtailError(f"{config.method} is made for --task {' and '.join(method.tasks)}, not {config.task}")
     folder = RunFolder(out)
     folder.check(config)
     accelerator = _accelerator(config, folder.path)
@@ -102,7 +105,9 @@ def _accelerator(config: RunConfig, folder: Path) -> Accelerator:
     )
 
 
-def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageTask:
+def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageTask | DetectionTask:
+    if config.task in ("detect", "segment"):
+        return _load_boxes(config, accelerator)
     with accelerator.main_process_first() if config.download else contextlib.nullcontext():
         data = load_data(
             config.data,
@@ -141,6 +146,31 @@ def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageT
     )
 
 
+def _load_boxes(config: RunConfig, accelerator: Accelerator) -> DetectionTask:
+    from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
+
+    assert config.model and config.image_size
+    masks = config.task == "segment"
+    data = load_boxes(
+        config.data,
+        data_seed=config.data_seed,
+        val_fraction=config.val_fraction,
+        masks=masks,
+        broken="error" if config.broken == "refuse" else "drop",
+    )
+    return DetectionTask(
+        data,
+        model=config.model,
+        image_size=config.image_size,
+        device=accelerator.device,
+        masks=masks,
+        workers=config.workers or 0,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Judged:
     """Weights as they are written, with their results on val and test."""
@@ -158,7 +188,7 @@ class _Loop:
         config: RunConfig,
         folder: RunFolder,
         accelerator: Accelerator,
-        task: ImageTask,
+        task: ImageTask | DetectionTask,
         method: Method,
         progress: Progress,
     ) -> None:
@@ -255,7 +285,7 @@ class _Loop:
             self.difficulty.step()
             row |= {"bias": float(self.difficulty.bias), "tau": float(self.difficulty.tau)}
         if held_out:
-            row |= {"val_accuracy": held_out.metrics["top1"], "val_balanced_accuracy": held_out.score}
+            row |= {"val_accuracy": held_out.accuracy, "val_balanced_accuracy": held_out.score}
         score = selection.score if selection else float(epoch)  # nothing to select on: the last epoch is the best
         is_best = score > best["score"]
         best = {"epoch": epoch + 1, "score": score} if is_best else best
@@ -286,10 +316,11 @@ class _Loop:
                 group["lr"] = self._rate(epoch + i / len(batches))
             with self.accelerator.autocast():
                 output = self._loss(batch, held_out)
-            loss = output["loss"]
-            self.hard.update(output["logits"], batch[1])
+            loss: Tensor = output["loss"]
+            target: Any = output.get("target", batch[1])  # boxes bring their own
+            self.hard.update(output["logits"], target)
             if learner is not None:
-                learner.update(output["logits"].detach(), batch[1])
+                learner.update(output["logits"].detach(), target)
             self.optimizer.zero_grad(set_to_none=True)
             size, whole = len(batch[1]), len(batches[i])
             # DDP averages over processes: the factor makes it the mean over the global batch.
@@ -356,16 +387,18 @@ class _Loop:
         """A difficulty that is measured on the held-out split."""
         return None if self.difficulty is None or self.difficulty.source == "train" else self.difficulty
 
-    def _evaluate(self, split: str, observe: ClassDifficulty | None = None) -> Evaluation:
+    def _evaluate(self, split: str, observe: ClassDifficulty | None = None, **options: Any) -> Evaluation:
         with self.accelerator.autocast():
-            return self.task.evaluate(self.model, split, observe=observe)
+            return self.task.evaluate(self.model, split, observe=observe, **options)
 
     def _measure(self) -> Evaluation | None:
         """The held-out split. Buffers are made equal on all processes first: BatchNorm keeps statistics of its own."""
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        return self._evaluate("val", observe=self._observer) if self.task.data.val is not None else None
+        if self.task.data.val is None:
+            return None
+        return self._evaluate("val", observe=self._observer, **self.task.every_epoch)
 
     def _difficulty_rows(self, epoch: int, performance: Tensor) -> Iterable[dict[str, Any]]:
         if self.difficulty is not None:

@@ -1,0 +1,115 @@
+"""`train` with boxes: a run folder with average precision, exact continuation, methods that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from longtail import LongtailError
+from longtail.training.config import RunConfig
+from longtail.training.progress import Progress
+from longtail.training.run import train
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Squares and bars of two colours, one or two a picture; the val part is a copy of the train part."""
+    folder = tmp_path_factory.mktemp("coco")
+    draw = torch.Generator().manual_seed(0)
+    annotations: list[dict[str, Any]] = []
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+    for number in range(1, 9):
+        picture = torch.full((32, 40, 3), 40, dtype=torch.uint8)
+        for place in range(1 + number % 2):
+            x, y = (int(torch.randint(0, n, (), generator=draw)) for n in (9, 16))
+            x, category = x + 20 * place, 1 + int(number > 5 and place == 0)
+            w, h = (10, 10) if category == 1 else (5, 14)
+            picture[y : y + h, x : x + w] = torch.tensor([200, 60 * category, 20], dtype=torch.uint8)
+            corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": [x, y, w, h]}
+            annotations.append(entry | {"segmentation": corners})
+        for split in ("train", "val"):
+            Image.fromarray(picture.numpy()).save(folder / "images" / split / f"{number}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 32, "width": 40} for n in range(1, 9)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "bar"}],
+    }
+    for split in ("train", "val"):
+        (folder / f"instances_{split}.json").write_text(json.dumps(content))
+    return folder
+
+
+def config(pictures: Path, **options: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "task": "detect",
+        "method": "cdb-w",
+        "model": "fasterrcnn_resnet18_fpn",
+        "image_size": 32,
+        "epochs": 2,
+        "batch_size": 4,
+        "lr": 0.01,
+        "val_fraction": 0.25,
+        "device": "cpu",
+    }
+    return RunConfig(data=f"coco:{pictures}", **settings | options)
+
+
+class _Killed(Progress):
+    def epoch(self, row: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+
+
+def test_a_run_with_boxes_fills_its_folder_and_continues_exactly(pictures: Path, tmp_path: Path) -> None:
+    metrics = train(config(pictures), tmp_path / "whole")
+    assert {"AP", "AP50", "AP75", "APr", "APc", "APf", "per_class", "box_recall"} <= set(metrics["test"])
+    assert 0 <= metrics["test"]["AP"] <= 1 and metrics["test"]["APf"] is None
+    assert json.loads((tmp_path / "whole" / "metrics.json").read_text()) == metrics
+    difficulty = rows(tmp_path / "whole" / "difficulty.csv")
+    assert [(row["epoch"], row["class"]) for row in difficulty] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
+    with pytest.raises(KeyboardInterrupt):
+        train(config(pictures), tmp_path / "killed", progress=_Killed())
+    assert train(config(pictures), tmp_path / "killed") == metrics
+    for name in ("history.csv", "difficulty.csv", "per_class.csv", "confusion.csv"):
+        assert rows(tmp_path / "killed" / name) == rows(tmp_path / "whole" / name)
+
+
+def test_segmentation_judges_masks_too(pictures: Path, tmp_path: Path) -> None:
+    options = {"task": "segment", "method": "ce", "model": "maskrcnn_resnet18_fpn", "epochs": 1}
+    metrics = train(config(pictures, **options), tmp_path / "run")
+    assert {"AP", "AP50", "APr"} <= set(metrics["test"]["mask"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "cdb-s"}, "cdb-s is made for --task classify and video, not detect"),
+        ({"task": "segment"}, "fasterrcnn_resnet18_fpn finds no masks"),
+        ({"data": "digits"}, "digits has no boxes for --task detect: known are lvis, coco, shapes-lt"),
+        ({"data": "shapes-lt", "task": "classify"}, "no data set of labelled images: use it with --task detect"),
+        ({"model": "resnet32"}, "unknown detector 'resnet32'"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(
+    pictures: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    data = options.pop("data", None)
+    wrong = config(pictures, **options)
+    if data:
+        wrong = dataclasses.replace(wrong, data=data)
+    with pytest.raises(LongtailError, match=message):
+        train(wrong, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
