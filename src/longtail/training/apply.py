@@ -48,6 +48,11 @@ class Trained:
                 f"longtail train --config {folder.path}/config.json --out {folder.path}"
             )
         self.folder, self.config = folder, folder.config()
+        if self.config.task in ("detect", "segment"):
+            raise LongtailError(
+                f"{folder.path} is a run of --task {self.config.task}: evaluate, predict and export know labels only so "
+                "far; its results are in metrics.json"
+            )
         self.info: dict[str, Any] = read_json(folder.path / "data.json")
         needed = "class_names class_counts model image_size channels data_channels mean std center_crop".split()
         if missing := [key for key in needed if key not in self.info]:
