@@ -50,8 +50,8 @@ class Trained:
         self.folder, self.config = folder, folder.config()
         if self.config.task in ("detect", "segment"):
             raise LongtailError(
-                f"{folder.path} is a run of --task {self.config.task}: evaluate, predict and export know labels only so "
-                "far; its results are in metrics.json"
+                f"{folder.path} is a run of --task {self.config.task}: evaluate, predict and export know labels only "
+                "so far; its results are in metrics.json"
             )
         self.info: dict[str, Any] = read_json(folder.path / "data.json")
         needed = "class_names class_counts model image_size channels data_channels mean std center_crop".split()
