@@ -80,7 +80,9 @@ def test_the_loss_is_the_sum_of_torchvisions_with_the_criterion_inside(shapes: B
     result = {}
     for name, criterion in (("ce", nn.CrossEntropyLoss()), ("cdb-w", ClassWeightedLoss(ClassDifficulty(33)))):
         torch.manual_seed(1)
-        result[name] = {key: value.item() for key, value in task.loss(model, criterion, batch).items()}
+        values = task.loss(model, criterion, batch)
+        assert len(values.pop("logits")) == len(values.pop("target")) > 0
+        result[name] = {key: value.item() for key, value in values.items()}
     assert result["ce"] == result["cdb-w"]
     parts = [value for key, value in result["ce"].items() if key != "loss"]
     assert len(parts) == 4 and result["ce"]["loss"] == pytest.approx(sum(parts))
@@ -132,6 +134,7 @@ def overfit(data: BoxData, *, model: str, steps: int, size: int, rows: int, lr: 
     return task.evaluate(detector, "test").metrics
 
 
+@pytest.mark.slow
 def test_two_pictures_are_learned(shapes: BoxData) -> None:
     metrics = overfit(shapes, model="fasterrcnn_resnet18_fpn", steps=60, size=64, rows=2)
     assert metrics["AP50"] > 0.5, metrics
