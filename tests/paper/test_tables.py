@@ -8,10 +8,10 @@ import re
 import pytest
 
 from longtail.errors import LongtailError
+from longtail.kwargs import parse_kwargs
 from longtail.methods import get_method, list_methods
 from longtail.paper import find_recipe, recipe_names
 from longtail.paper.base import Cell, Figure, Table
-from longtail.training.kwargs import parse_kwargs
 from longtail.training.recipes import resolve
 
 RECIPES = [find_recipe(name) for name in recipe_names()]

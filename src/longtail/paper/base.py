@@ -66,8 +66,8 @@ class Row:
 
     def build(self) -> Any:
         """The method itself."""
+        from longtail.kwargs import parse_kwargs
         from longtail.methods import get_method
-        from longtail.training.kwargs import parse_kwargs
 
         return get_method(self.method, **parse_kwargs(self.kwargs))
 

@@ -44,8 +44,8 @@ def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: 
     Raises:
         LongtailError: an unknown method or hyperparameter, or one method twice; nothing has been written then.
     """
+    from longtail.kwargs import parse_kwargs, parse_method
     from longtail.methods import get_method
-    from longtail.training.kwargs import parse_kwargs, parse_method
 
     if not methods:
         raise LongtailError("--methods is empty: name at least one, e.g. --methods ce cdb-w cdb-s")

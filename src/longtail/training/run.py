@@ -9,37 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import math
 import operator
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from longtail.data import load_boxes, load_data, suggest_workers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.tasks.image import Evaluation, ImageTask
+from longtail.tasks.image import Evaluation
 from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
-from longtail.training.kwargs import parse_kwargs
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress
 from longtail.training.recipes import resolve
 from longtail.training.schedule import learning_rate, schedule_span, stage_bounds
-
-if TYPE_CHECKING:
-    from longtail.tasks.detection import DetectionTask
+from longtail.training.setup import Task, make_accelerator, make_task
 
 __all__ = ["train"]
 
@@ -66,7 +60,7 @@ def train(
         raise LongtailError(f"{config.method} is made for --task {' and '.join(method.tasks)}, not {config.task}")
     folder = RunFolder(out)
     folder.check(config)
-    accelerator = _accelerator(config, folder.path)
+    accelerator = make_accelerator(config, folder.path)
     main = accelerator.is_main_process
     progress = progress if progress and main else Progress()
     if folder.finished:
@@ -74,7 +68,7 @@ def train(
         return folder.metrics
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
-    task = _load(config, accelerator, method)
+    task = make_task(config, accelerator, method)
     try:
         loop = _Loop(config, folder, accelerator, task, method, progress)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
@@ -87,88 +81,6 @@ def train(
             tracker.finish()
     accelerator.wait_for_everyone()
     return metrics
-
-
-def _accelerator(config: RunConfig, folder: Path) -> Accelerator:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
-    for name in config.trackers:
-        if importlib.util.find_spec(name) is None:
-            raise LongtailError(f"--trackers {name}: the package is missing: pip install {name}")
-    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had another device or precision
-    cpu = config.device == "cpu" or not torch.cuda.is_available()  # left to itself, it makes no group of CPU processes
-    return Accelerator(
-        cpu=cpu,
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
-        log_with=list(config.trackers) or None,
-        project_dir=str(folder),
-    )
-
-
-def _load(config: RunConfig, accelerator: Accelerator, method: Method) -> ImageTask | DetectionTask:
-    if config.task in ("detect", "segment"):
-        return _load_boxes(config, accelerator)
-    with accelerator.main_process_first() if config.download else contextlib.nullcontext():
-        data = load_data(
-            config.data,
-            imbalance=config.imbalance,
-            imbalance_kind=config.imbalance_kind,
-            protocol=config.protocol,
-            data_seed=config.data_seed,
-            val_fraction=config.val_fraction,
-            select_fraction=config.select_fraction,
-            download=config.download and accelerator.is_main_process,
-            frames=config.frames,
-            broken=config.broken,
-            frame_cache=config.frame_cache,
-        )
-    if data.num_classes < 2:
-        raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
-    if method.needs_held_out and data.val is None:
-        raise LongtailError(
-            f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
-            "choose another protocol or method"
-        )
-    assert config.model and config.image_size
-    workers = config.workers
-    if workers is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = suggest_workers(data.train, config.image_size, cpus // accelerator.num_processes)
-    return ImageTask(
-        data,
-        model=config.model,
-        image_size=config.image_size,
-        device=accelerator.device,
-        workers=workers,
-        seed=config.seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-
-
-def _load_boxes(config: RunConfig, accelerator: Accelerator) -> DetectionTask:
-    from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
-
-    assert config.model and config.image_size
-    masks = config.task == "segment"
-    data = load_boxes(
-        config.data,
-        data_seed=config.data_seed,
-        val_fraction=config.val_fraction,
-        masks=masks,
-        broken="error" if config.broken == "refuse" else "drop",
-    )
-    return DetectionTask(
-        data,
-        model=config.model,
-        image_size=config.image_size,
-        device=accelerator.device,
-        masks=masks,
-        workers=config.workers or 0,
-        seed=config.seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +100,7 @@ class _Loop:
         config: RunConfig,
         folder: RunFolder,
         accelerator: Accelerator,
-        task: ImageTask | DetectionTask,
+        task: Task,
         method: Method,
         progress: Progress,
     ) -> None:

@@ -1,0 +1,108 @@
+"""From a configuration to what the loop works with: the processes and devices, the data with their task."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from longtail.data import load_boxes, load_data, suggest_workers
+from longtail.errors import LongtailError
+from longtail.methods import Method
+from longtail.tasks.image import ImageTask
+from longtail.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
+
+__all__ = ["Task", "make_accelerator", "make_task"]
+
+Task: TypeAlias = "ImageTask | DetectionTask"
+
+
+def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    for name in config.trackers:
+        if importlib.util.find_spec(name) is None:
+            raise LongtailError(f"--trackers {name}: the package is missing: pip install {name}")
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had another device or precision
+    cpu = config.device == "cpu" or not torch.cuda.is_available()  # left to itself, it makes no group of CPU processes
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        log_with=list(config.trackers) or None,
+        project_dir=str(folder),
+    )
+
+
+def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Task:
+    if config.task in ("detect", "segment"):
+        return _boxes(config, accelerator)
+    with accelerator.main_process_first() if config.download else contextlib.nullcontext():
+        data = load_data(
+            config.data,
+            imbalance=config.imbalance,
+            imbalance_kind=config.imbalance_kind,
+            protocol=config.protocol,
+            data_seed=config.data_seed,
+            val_fraction=config.val_fraction,
+            select_fraction=config.select_fraction,
+            download=config.download and accelerator.is_main_process,
+            frames=config.frames,
+            broken=config.broken,
+            frame_cache=config.frame_cache,
+        )
+    if data.num_classes < 2:
+        raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
+    if method.needs_held_out and data.val is None:
+        raise LongtailError(
+            f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
+            "choose another protocol or method"
+        )
+    assert config.model and config.image_size
+    workers = config.workers
+    if workers is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = suggest_workers(data.train, config.image_size, cpus // accelerator.num_processes)
+    return ImageTask(
+        data,
+        model=config.model,
+        image_size=config.image_size,
+        device=accelerator.device,
+        workers=workers,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def _boxes(config: RunConfig, accelerator: Accelerator) -> DetectionTask:
+    from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
+
+    assert config.model and config.image_size
+    masks = config.task == "segment"
+    data = load_boxes(
+        config.data,
+        data_seed=config.data_seed,
+        val_fraction=config.val_fraction,
+        masks=masks,
+        broken="error" if config.broken == "refuse" else "drop",
+    )
+    return DetectionTask(
+        data,
+        model=config.model,
+        image_size=config.image_size,
+        device=accelerator.device,
+        masks=masks,
+        workers=config.workers or 0,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
