@@ -77,8 +77,8 @@ def test_runs_and_results_are_where_they_should_be(out: Path) -> None:
     run = rows(out / "runs.csv")[0]
     assert tuple(run) == RUNS
     assert run["run"] == "mnist-99/ce/seed-0"
-    assert float(run["last_test_error"]) == pytest.approx(100 * (1 - metrics["last"]["test"]["top1"]), abs=1e-3)
-    assert float(run["val_error"]) == pytest.approx(100 * (1 - metrics["best"]["val"]["top1"]), abs=1e-3)
+    assert float(run["last_test"]) == pytest.approx(100 * (1 - metrics["last"]["test"]["top1"]), abs=1e-3)
+    assert float(run["val"]) == pytest.approx(100 * (1 - metrics["best"]["val"]["top1"]), abs=1e-3)
     assert (run["epoch"], run["epochs"]) == (str(metrics["best"]["epoch"]), "2")
 
 

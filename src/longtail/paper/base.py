@@ -17,23 +17,46 @@ __all__ = ["Cell", "Column", "Figure", "Row", "Runs", "Table"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """A data set with its training protocol.
+    """A data set with its training protocol, and the measure that the table prints of it.
 
     Args:
         name: As in ``--columns``.
         title: In words.
         scales: ``RunConfig`` fields by scale; ``full`` is the paper's protocol, the others are changes to it.
         seeds: Number of seeds unless the user gives one.
+        measure: ``error``, or a key of ``metrics.json``.
+        group: Name of the columns that are other measures of the same runs: names their folder, and all of them in
+            ``--columns``; "": the column's own name.
+        pretrained: What the initial weights of the network are that the scale ``full`` needs from the user, in words.
     """
 
     name: str
     title: str
     scales: Mapping[str, Mapping[str, Any]]
     seeds: int = 3
+    measure: str = "error"
+    group: str = ""
+    pretrained: str = ""
+
+    def measuring(self, *measures: str) -> tuple[Column, ...]:
+        """A column ``NAME-MEASURE`` for each measure of the same runs."""
+        return tuple(
+            dataclasses.replace(self, name=f"{self.name}-{measure.replace('_', '-')}", measure=measure, group=self.name)
+            for measure in measures
+        )
+
+    @property
+    def folder(self) -> str:
+        """Folder of its runs."""
+        return self.group or self.name
 
     @property
     def data(self) -> str:
         return self.scales["full"]["data"]
+
+    @property
+    def model(self) -> str:
+        return self.scales["full"]["model"]
 
     @property
     def holds_out(self) -> bool:
@@ -135,14 +158,15 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of classification errors.
+    """A table of classification errors or other measures.
 
     Args:
         name: As on the command line.
         title: In words.
         columns: All its columns.
         rows: All its rows: the paper's and ours.
-        paper: The printed numbers by row, in the order of ``columns``; "" where the paper has none.
+        paper: The printed numbers by row, in the order of ``columns``; "" where the paper has none, and nothing for
+            columns of our own at the end.
     """
 
     name: str
@@ -152,8 +176,9 @@ class Table:
     paper: Mapping[str, tuple[str, ...]]
 
     def cell(self, column: Column, row: Row) -> Cell:
-        printed = self.paper.get(row.beside or row.name)
-        paper = printed[self.columns.index(column)] if printed else ""
+        printed = self.paper.get(row.beside or row.name, ())
+        place = self.columns.index(column)
+        paper = printed[place] if place < len(printed) else ""
         return Cell(table=self.name, column=column, row=row, paper=paper)
 
 
@@ -170,10 +195,12 @@ class Figure:
         title: In words.
         draw: Writes PNG and CSV files into the folder that it is given, from the runs that it is given, and returns
             their paths.
-        runs: The runs that it needs, as the cells of a table; None: it is drawn from formulas.
+        runs: The runs that it needs, as the cells of a table; None: it is drawn from formulas, or from ``data``.
+        data: Name of the data set that it is drawn from; ``draw`` gets its folder in the place of runs.
     """
 
     name: str
     title: str
-    draw: Callable[[Path, Runs], list[Path]]
+    draw: Callable[[Path, Any], list[Path]]
     runs: Table | None = None
+    data: str = ""

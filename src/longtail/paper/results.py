@@ -11,6 +11,7 @@ from typing import Any
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell
 from longtail.report import Table
+from longtail.report.measures import measure_set
 from longtail.report.statistics import Spread, spread
 from longtail.training.files import read_csv, read_json, write_csv
 
@@ -18,9 +19,11 @@ __all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
 
 CELLS = ("table", "column", "row", "n", "mean", "std", "paper", "hardware", "seconds", "command")
 RUNS = (
-    "table", "column", "row", "seed", "test_error", "val_error", "epoch", "last_test_error", "last_val_error",
+    "table", "column", "row", "seed", "test", "val", "epoch", "last_test", "last_val",
     "epochs", "seconds", "hardware", "longtail", "run",
 )  # fmt: skip
+_OLD_NAMES = {f"{name}_error": name for name in ("test", "val", "last_test", "last_val")}
+"""Columns of ``runs.csv`` as they were called before there were other measures than the error."""
 _KEY = ("table", "column", "row")
 Finished = Callable[[Cell], Iterable[tuple[int, Path]]]
 
@@ -41,39 +44,41 @@ def write_results(
     for cell in cells:
         key = {"table": cell.table if scale == "full" else f"{cell.table}-{scale}"}
         key |= {"column": cell.column.name, "row": cell.row.name}
-        runs: list[dict[str, Any]] = [key | _run_row(seed, path, out) for seed, path in finished(cell)]
-        error = spread([run["test_error"] for run in runs])
-        if error is None:
+        measure = cell.column.measure
+        runs: list[dict[str, Any]] = [key | _run_row(seed, path, out, measure) for seed, path in finished(cell)]
+        runs = [run for run in runs if run["test"] != ""]
+        result = spread([run["test"] for run in runs])
+        if result is None:
             continue
         run_rows += runs
         cell_rows.append(
             key
             | {
-                "n": error.n,
-                "mean": round(error.mean, 4),
-                "std": "" if error.std is None else round(error.std, 4),
+                "n": result.n,
+                "mean": round(result.mean, 4),
+                "std": "" if result.std is None else round(result.std, 4),
                 "paper": cell.paper,
                 "hardware": "; ".join(dict.fromkeys(run["hardware"] for run in runs if run["hardware"])),
                 "seconds": round(math.fsum(run["seconds"] for run in runs) / len(runs), 1),
-                "command": command(cell, error.n),
+                "command": command(cell, result.n),
             }
         )
     _replace(out / "paper.csv", CELLS, cell_rows)
     _replace(out / "runs.csv", RUNS, run_rows)
 
 
-def _run_row(seed: int, path: Path, out: Path) -> dict[str, Any]:
+def _run_row(seed: int, path: Path, out: Path, measure: str) -> dict[str, Any]:
     metrics, about = read_json(path / "metrics.json"), read_json(path / "config.json")
     history = read_csv(path / "history.csv")
     precision = about["config"]["precision"]
     best, last = metrics["best"], metrics["last"]
     return {
         "seed": seed,
-        "test_error": _error(metrics["test"]),
-        "val_error": _error(metrics.get("val")),
+        "test": _in_percent(metrics["test"], measure),
+        "val": _in_percent(metrics.get("val"), measure),
         "epoch": (best if metrics["final"] == "best" else last)["epoch"],
-        "last_test_error": _error(last["test"]),
-        "last_val_error": _error(last.get("val")),
+        "last_test": _in_percent(last["test"], measure),
+        "last_val": _in_percent(last.get("val"), measure),
         "epochs": metrics["epochs"],
         "seconds": round(math.fsum(float(row["seconds"]) for row in history), 1),
         "hardware": about.get("hardware", "") + ("" if precision == "fp32" else f", {precision}"),
@@ -82,9 +87,10 @@ def _run_row(seed: int, path: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _error(metrics: dict[str, Any] | None) -> float | str:
-    """Error in %; all these test splits are balanced, so it is the balanced error too."""
-    return "" if metrics is None else round(100 * (1 - metrics["top1"]), 4)
+def _in_percent(metrics: dict[str, Any] | None, measure: str) -> float | str:
+    """The measure in %, "" if the split has none; where it is the error, the test splits are balanced."""
+    value = None if metrics is None else measure_set(metrics)[measure].value(metrics)
+    return "" if value is None else round(100 * value, 4)
 
 
 def _replace(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -116,7 +122,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    rows = read_csv(path)
+    rows = [{_OLD_NAMES.get(name, name): value for name, value in row.items()} for row in read_csv(path)]
     if rows and set(rows[0]) != set(columns):
         raise LongtailError(f"{path} has other columns than {','.join(columns)}: move it away")
     return rows
@@ -138,8 +144,8 @@ def comparison(title: str, cells: Sequence[Cell], finished: Finished) -> Table:
     """A line a row: what the paper prints, and what we measured."""
     rows = []
     for cell in cells:
-        runs = [_run_row(seed, path, path.parent) for seed, path in finished(cell)]
-        ours, last = (spread([run[key] for run in runs]) for key in ("test_error", "last_test_error"))
+        runs = [_run_row(seed, path, path.parent, cell.column.measure) for seed, path in finished(cell)]
+        ours, last = (spread([run[key] for run in runs if run[key] != ""]) for key in ("test", "last_test"))
         gap = "-" if ours is None or cell.paper_mean is None else f"{ours.mean - cell.paper_mean:+.2f}"
         rows.append((cell.row.name, cell.paper or "-", _with_std(ours), gap, _with_std(last), str(len(runs))))
     return Table(title, ("Row", "Paper", "Ours", "Ours - paper", "Ours, last epoch", "Seeds"), tuple(rows))

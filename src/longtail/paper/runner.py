@@ -41,6 +41,7 @@ def reproduce(
     scale: str = "full",
     jobs: int = 1,
     data: Sequence[str] = (),
+    weights: Sequence[str] = (),
     device: str = "auto",
     precision: str = "fp32",
     download: bool = False,
@@ -55,12 +56,13 @@ def reproduce(
         *what: ``table1``, ``figure2``, ...; figures that need runs are trained as tables are, then drawn from the
             finished runs in ``out``.
         out: Folder of the runs and the results.
-        columns: Columns to run; none named: all whose data are there.
+        columns: Columns to run, or groups of columns that share their runs; none named: all whose data are there.
         rows: Rows to run; none named: all that this version has, without those that are only run on request.
         seeds: Number of seeds, counted from 0; None: the recipe's, and 1 for the scale ``smoke``.
         scale: ``full``: the paper's protocol; ``small``: a reduced one; ``smoke``: only shows that everything runs.
         jobs: Runs at a time.
         data: ``NAME:PATH`` of data sets that are not where ``longtail train`` looks for them.
+        weights: ``MODEL:FILE`` of the initial weights of networks that the paper takes from elsewhere.
         device: As in ``RunConfig``.
         precision: As in ``RunConfig``.
         download: Fetch data sets that are missing.
@@ -69,50 +71,62 @@ def reproduce(
         Lines to print.
 
     Raises:
-        LongtailError: unknown names, missing data of a named column, or a run that failed.
+        LongtailError: unknown names, missing data or weights of a named column, or a run that failed.
     """
     out = Path(out)
     recipes = [find_recipe(name) for name in what]
     tables = [(recipe, None) if isinstance(recipe, Table) else (recipe.runs, recipe) for recipe in recipes]
-    formulas = [recipe for recipe in recipes if isinstance(recipe, Figure) and recipe.runs is None]
+    without_runs = [recipe for recipe in recipes if isinstance(recipe, Figure) and recipe.runs is None]
     if not recipes:
         raise LongtailError(f"name at least one table or figure: {', '.join(recipe_names())}")
-    if formulas and (columns or rows):
-        name = formulas[0].name
+    if without_runs and (columns or rows):
+        name = without_runs[0].name
         raise LongtailError(f"{name} has no columns and rows to choose from: leave out --columns and --rows")
-    places = _places([table for table, _ in tables if table], data)
+    needed = [column for table, _ in tables if table for column in table.columns]
+    places = _given("--data", data, [*(c.data for c in needed), *(f.data for f in without_runs if f.data)])
+    files = _given("--weights", weights, [c.model for c in needed if c.pretrained])
     fields = {"device": device, "precision": precision, "download": download}
     plans: list[_Plan] = []
     for table, figure in tables:
         if table is not None:
-            plan = _Plan(table=table, figure=figure, out=out, scale=scale, fields=fields, places=places)
+            plan = _Plan(table=table, figure=figure, out=out, scale=scale, fields=fields, places=places, weights=files)
             plans.append(plan.choose(columns, rows, seeds))
     for plan in plans:  # all mistakes come out before the first run
         yield from plan.check()
-    for figure in formulas:
-        yield from _drawn(figure, out, [])
+    for figure in without_runs:
+        if not figure.data:
+            yield from _drawn(figure, out, [])
+        elif figure.data in places:
+            yield from _drawn(figure, out, Path(places[figure.data]).expanduser())
+        else:
+            missing = f"{figure.name} is drawn from the lists of {figure.data}: give --data {figure.data}:DIR"
+            if len(recipes) == 1:
+                raise LongtailError(missing)
+            yield missing
     for plan in plans:
         yield from plan.train(jobs)
         yield from plan.report()
 
 
-def _drawn(figure: Figure, out: Path, runs: Runs) -> Iterator[str]:
-    out.mkdir(parents=True, exist_ok=True)
-    for path in figure.draw(out, runs):
+def _drawn(figure: Figure, out: Path, source: Runs | Path) -> Iterator[str]:
+    if not figure.data:  # else `draw` makes it once it has read the data
+        out.mkdir(parents=True, exist_ok=True)
+    for path in figure.draw(out, source):
         yield f"{figure.name}: wrote {path}"
 
 
-def _places(tables: Sequence[Table], data: Sequence[str]) -> dict[str, str]:
-    """``NAME:PATH`` by NAME."""
-    known = list(dict.fromkeys(column.data for table in tables for column in table.columns))
+def _given(option: str, items: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """PATH by NAME of ``NAME:PATH``."""
+    known = ", ".join(dict.fromkeys(names))
     places: dict[str, str] = {}
-    for item in data:
+    for item in items:
         name, _, path = item.partition(":")
-        if name not in known or not path:
-            raise LongtailError(f"--data {item}: it must be NAME:PATH, NAME one of {', '.join(known) or 'no data set'}")
+        if name not in names or not path:
+            wanted = f"it must be NAME:PATH, NAME one of {known}" if known else "nothing here takes any"
+            raise LongtailError(f"{option} {item}: {wanted}")
         if name in places:
-            raise LongtailError(f"--data names {name} twice")
-        places[name] = item
+            raise LongtailError(f"{option} names {name} twice")
+        places[name] = path
     return places
 
 
@@ -147,6 +161,7 @@ class _Plan:
     scale: str
     fields: Mapping[str, Any]
     places: Mapping[str, str]
+    weights: Mapping[str, str]
     columns: list[Column] = dataclasses.field(default_factory=list)
     """Those that the user named."""
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -160,7 +175,9 @@ class _Plan:
         if seeds is not None and seeds < 1:
             raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
         table = self.table
-        self.columns = _chosen("column", columns, {c.name: c for c in table.columns}, table.name)
+        groups = {c.group: c for c in table.columns if c.group}
+        _chosen("column", columns, groups | {c.name: c for c in table.columns}, table.name)
+        self.columns = [c for c in table.columns if c.name in columns or c.group in columns]
         some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
         missing = [] if some_rows else [row.name for row in table.rows if not row.available]
         if missing:
@@ -187,16 +204,21 @@ class _Plan:
     def check(self) -> Iterator[str]:
         """Leave out the columns that have no data; one that was named must have them."""
         yield from (f"{self.table.name}: {note}" for note in self.notes)
-        for column in dict.fromkeys(cell.column.name for cell in self.cells):
+        for folder, cells in self._folders():
             try:
-                self._check_data([cell for cell in self.cells if cell.column.name == column])
+                self._check_data(cells)
             except LongtailError as error:
                 if self.columns:
                     raise
-                yield f"{self.table.name}: column {column} is left out: {error}"
-                self.cells = [cell for cell in self.cells if cell.column.name != column]
+                yield f"{self.table.name}: column {folder} is left out: {error}"
+                self.cells = [cell for cell in self.cells if cell.column.folder != folder]
         if not self.cells:
             raise LongtailError(f"no data for any column of {self.table.name}: give --data NAME:PATH")
+
+    def _folders(self) -> list[tuple[str, list[Cell]]]:
+        """The cells by the folder of their runs."""
+        names = dict.fromkeys(cell.column.folder for cell in self.cells)
+        return [(name, [cell for cell in self.cells if cell.column.folder == name]) for name in names]
 
     def _check_data(self, cells: Sequence[Cell]) -> None:
         """Say before the first run what would be missing at a later one."""
@@ -207,28 +229,39 @@ class _Plan:
         )
         if all(_is_done(*run) for run in runs):
             return
-        config = self.config(cells[0], 0)
+        config, column = self.config(cells[0], 0), cells[0].column
+        if column.pretrained and config.model == column.model:
+            if config.weights is None:
+                words = [f"--weights {column.model}:FILE"]
+                words += [] if column.data in self.places else [f"--data {column.data}:DIR"]
+                raise LongtailError(f"{column.folder} starts from {column.pretrained}: give {' and '.join(words)}")
+            if not Path(config.weights).is_file():
+                raise LongtailError(f"weights {config.weights} do not exist or are no file")
         load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
 
     def _seeds(self, column: Column) -> range:
         return range(self.seeds[column.name])
 
     def folder(self, cell: Cell, seed: int) -> Path:
-        return self.out / cell.column.name / cell.row.label / f"seed-{seed}"
+        return self.out / cell.column.folder / cell.row.label / f"seed-{seed}"
 
     def config(self, cell: Cell, seed: int) -> RunConfig:
         from longtail.training.recipes import resolve
 
-        place = self.places.get(cell.column.data, cell.column.data)
-        return resolve(cell.config(seed, scale=self.scale, **self.fields, data=place))
+        column = cell.column
+        own: dict[str, Any] = {}
+        if column.data in self.places:
+            own["data"] = f"{column.data}:{self.places[column.data]}"
+        if column.pretrained and column.fields(self.scale)["model"] == column.model:
+            own["weights"] = self.weights.get(column.model)
+        return resolve(cell.config(seed, scale=self.scale, **self.fields, **own))
 
     def train(self, parallel: int) -> Iterator[str]:
-        """Column by column, all rows of a seed before the next seed; a run that several cells need is trained once."""
+        """Data by data, all rows of a seed before the next seed; a run that several cells need is trained once."""
         from longtail.training.compare import Job, run_jobs
 
         jobs: dict[Path, Job] = {}
-        for column in dict.fromkeys(cell.column.name for cell in self.cells):
-            cells = [cell for cell in self.cells if cell.column.name == column]
+        for _, cells in self._folders():
             for seed in self._seeds(cells[0].column):
                 for cell in cells:
                     folder = self.folder(cell, seed)
@@ -251,7 +284,7 @@ class _Plan:
 
     def finished(self, cell: Cell) -> Iterator[tuple[int, Path]]:
         """Seed and folder of every finished run of a cell, also of seeds that an earlier call trained."""
-        folders = (self.out / cell.column.name / cell.row.label).glob("seed-*")
+        folders = (self.out / cell.column.folder / cell.row.label).glob("seed-*")
         for seed in sorted(int(path.name[5:]) for path in folders if path.name[5:].isdecimal()):
             if _is_done(path := self.folder(cell, seed), self.config(cell, seed)):
                 yield seed, path
@@ -262,19 +295,21 @@ class _Plan:
         words += ["--seeds", str(seeds)]
         words += ["--scale", self.scale] if self.scale != "full" else []
         words += ["--precision", self.fields["precision"]] if self.fields["precision"] != "fp32" else []
+        if cell.column.pretrained:
+            words += ["--data", f"{cell.column.data}:DIR", "--weights", f"{cell.column.model}:FILE"]
         return " ".join([*words, "--out OUT"])
 
     def report(self) -> Iterator[str]:
         from longtail.paper.results import comparison
         from longtail.report import format_table, write_report
 
-        for column in dict.fromkeys(cell.column.name for cell in self.cells):
-            cells = [cell for cell in self.cells if cell.column.name == column]
-            yield ""
-            yield format_table(
-                comparison(f"{self.table.name}, {cells[0].column.title}: test error (%)", cells, self.finished)
-            )
-            yield f"report: {write_report(self.out / column).html}"
+        for folder, cells in self._folders():
+            for column in dict.fromkeys(cell.column.name for cell in cells):
+                yield ""
+                mine = [cell for cell in cells if cell.column.name == column]
+                what = f"{self.table.name}, {mine[0].column.title}: test {mine[0].column.measure.replace('_', ' ')} (%)"
+                yield format_table(comparison(what, mine, self.finished))
+            yield f"report: {write_report(self.out / folder).html}"
         yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
         if self.figure:
             yield from _drawn(self.figure, self.out, self.drawable())
