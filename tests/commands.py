@@ -86,6 +86,7 @@ def _main(words: list[str], output: str, die_at: int, largest_file: int | None) 
     for number, name in ((1, output), (2, output + ".err")):
         with open(name, "w") as f:
             os.dup2(f.fileno(), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
     if die_at:
         _die(die_at)
     if largest_file is not None:

@@ -124,7 +124,7 @@ def test_sample_normalised_weights_need_the_class_counts():
     with pytest.raises(LongtailError, match="needs class_counts"):
         ClassDifficulty(2, normalize="samples")
     for counts in ([1], [0, 0], [-1, 2]):
-        with pytest.raises(LongtailError, match="class_counts must be 2 numbers"):
+        with pytest.raises(LongtailError, match="class_counts must be"):
             ClassDifficulty(2, normalize="samples", class_counts=counts)
     # The hard class has no training sample: there is nothing to scale by.
     absent = ClassDifficulty(2, tau=2, normalize="samples", class_counts=[0, 5])

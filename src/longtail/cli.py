@@ -137,25 +137,33 @@ class Evaluate:
 class Predict:
     """Label image files or clips; one line a file: the file, then classes with their probabilities, separated by tabs.
 
+    A run with boxes finds objects: one line an object, with the file, the category, its score, and x, y, width, height.
+
     Args:
         run_folder: The run folder.
         files: Image files, video files or folders of frames, or folders of them.
         top: Number of classes to name for each file.
+        threshold: Boxes: smallest score of the objects that are printed and drawn.
         device: Where to compute.
-        out: Write a CSV file with the columns file, rank, label, probability instead.
+        out: Write a CSV file with the columns file, rank, label, probability instead. Boxes: a JSON file of COCO's
+            results, all of them, and a folder of pictures beside it; or a folder for both.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
     top: int = 1
+    threshold: float = 0.5
     device: Device = "auto"
     out: Path | None = None
 
     def run(self) -> int:
-        from longtail.training.apply import predict
+        from longtail.training.apply import image_files, load_run, predict
         from longtail.training.files import write_csv
 
-        labelled = predict(self.run_folder, self.files, top=self.top, device=self.device)
+        trained = load_run(self.run_folder, device=self.device)
+        if trained.boxes:
+            return self._boxes(trained, image_files(self.files))
+        labelled = predict(trained, self.files, top=self.top)
         if self.out:
             rows = (
                 {"file": file, "rank": rank, "label": label, "probability": p}
@@ -167,6 +175,21 @@ class Predict:
             return 0
         for file, classes in labelled:
             _say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
+        return 0
+
+    def _boxes(self, trained: Any, files: Sequence[str]) -> int:
+        from longtail.training.apply_boxes import find_objects, write_objects
+
+        found = find_objects(trained, files)
+        if self.out:
+            file, folder, pictures = write_objects(found, self.out, threshold=self.threshold)
+            _say(f"wrote {file}, and {pictures} pictures in {folder}")
+            return 0
+        for path, _, detections in found:
+            for entry in detections:
+                if entry["score"] >= self.threshold:
+                    box = "\t".join(f"{value:.1f}" for value in entry["bbox"])
+                    _say(f"{path}\t{entry['name']}\t{entry['score']:.4f}\t{box}")
         return 0
 
 
@@ -203,6 +226,10 @@ class Inspect:
     out: Path = Path("inspect.png")
 
     def run(self) -> int:
+        from longtail.training.recipes import BOX_RECIPES
+
+        if self.data.strip().partition(":")[0].lower() in BOX_RECIPES:
+            return self._boxes()
         from longtail.data import load_data
         from longtail.tasks.inspect import inspect
 
@@ -213,14 +240,24 @@ class Inspect:
             _say(line)
         return 0
 
+    def _boxes(self) -> int:
+        from longtail.data import load_boxes
+        from longtail.tasks.inspect_boxes import inspect_box_data
+
+        options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
+        data = load_boxes(self.data, broken="error" if self.broken == "refuse" else "drop", **options)
+        for line in inspect_box_data(data, picture=self.out, verify=self.verify):
+            _say(line)
+        return 0
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reproduce:
     """Re-run tables and figures of the paper, and print the paper's numbers beside ours.
 
     Args:
-        what: ``table1`` to ``table4``, ``table7``, ``table8``, ``figure1`` to ``figure6``, ``comparison``; several share
-            their runs.
+        what: ``table1`` to ``table4``, ``table7``, ``table8``, ``figure1`` to ``figure6``, ``comparison``; several
+            share their runs.
         columns: Columns of the table, e.g. ``mnist-99``, or a group of them, e.g. ``egtea``; default: all whose data
             are there.
         rows: Rows of the table, e.g. ``ce cdb-w``; default: all.

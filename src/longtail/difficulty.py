@@ -23,7 +23,7 @@ from longtail.functional import (
     shrunk_performance,
     sums_shape,
 )
-from longtail.functional._checks import check_choice, check_range, checked_performance
+from longtail.functional._checks import check_choice, check_range, checked_performance, counts_as_float64, numbers
 
 __all__ = ["Absent", "ClassDifficulty", "Normalize", "Shrinkage", "Source", "all_reduce_sum"]
 
@@ -157,10 +157,10 @@ class ClassDifficulty(nn.Module):
             raise LongtailError("normalize='samples' needs class_counts: the number of training samples of each class")
         self._shares: Tensor | None = None
         if normalize == "samples":
-            counts = torch.as_tensor(class_counts, dtype=torch.float32)
-            if counts.shape != (num_classes,) or bool((counts < 0).any()) or not bool(counts.any()):
+            counts = counts_as_float64([] if class_counts is None else class_counts)
+            if counts.shape != (num_classes,) or not bool(counts.any()):
                 raise LongtailError(f"class_counts must be {num_classes} numbers >= 0 that are not all 0")
-            self._shares = counts / counts.sum()
+            self._shares = (counts / counts.sum()).float()
         self.num_classes = num_classes
         self.momentum = momentum
         self.min_difficulty = min_difficulty
@@ -250,7 +250,7 @@ class ClassDifficulty(nn.Module):
                 raise LongtailError("no prediction since the last step: call update(prediction, target) first")
             measured = shrunk_performance(measured, samples, strength=self.shrinkage)
         else:
-            measured = torch.as_tensor(performance).to(self.performance)
+            measured = numbers(performance, "performances", dtype=torch.float32).to(self.performance.device)
             if measured.shape != self.performance.shape:
                 raise LongtailError(f"performance must have shape [{self.num_classes}], not {list(measured.shape)}")
         absent = measured.isnan()

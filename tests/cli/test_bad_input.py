@@ -206,7 +206,7 @@ TABLE = [
     ("late milestone", NOTHING, f"{TRAIN} --schedule multistep --milestones 160", "--milestones has 160"),
     ("milestone 0", NOTHING, f"{TRAIN} --schedule multistep --milestones 0", "--milestones"),
     ("unknown tracker", NOTHING, f"{TRAIN} --trackers wandb", "--trackers: 'wandb' is unknown"),
-    ("task of another version", NOTHING, f"{TRAIN} --task detect", "--task detect is not available"),
+    ("task of other data", NOTHING, f"{TRAIN} --task detect", "digits has no boxes for --task detect"),
     ("image too small", NOTHING, f"{TRAIN} --image-size 8", "--image-size"),
     ("image of nothing", NOTHING, f"{TRAIN} --image-size 0", "--image-size is 0"),
     ("unknown model", NOTHING, f"{TRAIN} --model resnet33", "unknown model 'resnet33': did you mean"),

@@ -164,7 +164,7 @@ UNKNOWN = {
     "nonsense": "known are digits, mnist",
     "": "unknown data set ''",
     "coco:x": "use it with --task detect",
-    "clips:x": "use it with --task video",
+    "clips:x": "x is not a folder",
     "digits:x": "take no path",
     "lists": "lists needs a path",
 }

@@ -8,8 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from longtail import LongtailError
+from longtail import ClassWeightedLoss, FocalLoss, LongtailError
+from longtail.functional import difficulty_shift
+from longtail.losses import SeesawLoss, class_weighted, with_background
 from longtail.losses.box_equalization import BoxEqualizationLoss
+from longtail.losses.box_seesaw import BoxSeesawLoss
 from longtail.losses.group_softmax import GroupSoftmaxLoss
 
 COUNTS = [2000, 5, 50, 9, 10, 99, 100]  # groups of 1, 2, 2, 1 and again 1 class: [5, 9], [50, 10, 99], [100], [2000]
@@ -123,3 +126,50 @@ def test_a_batch_without_boxes_has_no_loss() -> None:
     empty = torch.zeros(0, dtype=torch.int64)
     assert float(GroupSoftmaxLoss(COUNTS)(torch.zeros(0, 13), empty)) == 0
     assert float(BoxEqualizationLoss(COUNTS, 9)(torch.zeros(0, 8), empty)) == 0
+
+
+def test_the_background_weighs_one_and_is_not_shifted() -> None:
+    weight = torch.tensor([0.5, 2.0, 0.0, 1.5], dtype=torch.float64)
+    logits, labels = torch.randn(9, 5, dtype=torch.float64), torch.arange(9) % 5
+    own = torch.cat([torch.ones(1, dtype=torch.float64), weight])
+    naive = sum(own[y] * F.cross_entropy(z[None], y[None]) for z, y in zip(logits, labels, strict=True)) / 9
+    torch.testing.assert_close(with_background(ClassWeightedLoss(weight), 4)(logits, labels), naive)
+    focal = with_background(class_weighted(FocalLoss(gamma=2), weight), 4)
+    assert torch.equal(focal(logits, labels), class_weighted(FocalLoss(gamma=2), own)(logits, labels))
+    shift = torch.cat([torch.zeros(1, dtype=torch.float64), difficulty_shift(weight)])
+    moved = with_background(class_weighted(ClassWeightedLoss(None), weight, form="logit"), 4)
+    torch.testing.assert_close(moved(logits, labels), F.cross_entropy(logits + shift, labels))
+
+
+def test_the_criterion_itself_is_left_alone_and_sees_new_weights() -> None:
+    weight = torch.ones(4)
+    criterion = ClassWeightedLoss(weight)
+    padded = with_background(criterion, 4)
+    logits, labels = torch.randn(6, 5), torch.full((6,), 2)
+    before = padded(logits, labels)
+    weight[1] = 3.0
+    torch.testing.assert_close(padded(logits, labels), 3 * before)
+    assert criterion.source is weight and len(padded.weight) == 5  # type: ignore[union-attr]
+    assert with_background(F.cross_entropy, 4) is F.cross_entropy
+    with pytest.raises(LongtailError, match="3 class weights for a detector of 4 classes and the background"):
+        with_background(ClassWeightedLoss(torch.ones(3)), 4)
+
+
+def test_seesaw_of_boxes_is_seesaw_of_the_foreground_and_a_softmax_for_the_background() -> None:
+    loss, plain = BoxSeesawLoss(3), SeesawLoss(3, reduction="sum")
+    for seed in range(2):  # the counts of the first batch act on the second
+        logits = torch.randn(8, 5, generator=torch.Generator().manual_seed(seed))
+        labels = torch.tensor([0, 1, 2, 1, 0, 3, 1, 0])
+        found = labels > 0
+        objects = F.cross_entropy(torch.stack([logits[:, 0], logits[:, 4]], 1), found.long(), reduction="sum")
+        expected = (plain(logits[found, 1:4], labels[found] - 1) + objects) / 8
+        torch.testing.assert_close(loss(logits, labels), expected)
+    assert loss.classes.counts.tolist() == [6, 2, 2]
+    scores = loss.scores(logits)
+    torch.testing.assert_close(scores.sum(1), torch.ones(8))
+    torch.testing.assert_close(scores[:, 0], logits[:, [0, 4]].softmax(1)[:, 0])
+    torch.testing.assert_close(scores[:, 1:] / scores[:, 1:].sum(1, keepdim=True), logits[:, 1:4].softmax(1))
+    empty = loss(torch.randn(4, 5), torch.zeros(4, dtype=torch.int64))
+    assert torch.isfinite(empty)
+    with pytest.raises(LongtailError, match=r"3 classes take C \+ 2"):
+        loss(torch.randn(4, 4), torch.zeros(4, dtype=torch.int64))

@@ -120,6 +120,7 @@ SETTINGS: dict[str, Row] = {
             ({"base": "cdb-w-fl"}, "base is 'cdb-w-fl': it has a difficulty of its own"),
             ({"base": "crt"}, "base is 'crt': it has stages with more than a loss of its own"),
             ({"base": "vs:delta=1"}, "unknown hyperparameter 'delta' of vs"),
+            ({"base": "bags"}, "bags is made for --task detect and segment, not classify"),
         ),
     ),
     "cdb-w-fl": dataclasses.replace(
@@ -190,6 +191,32 @@ SETTINGS: dict[str, Row] = {
         _NET,
         kwargs=(*_NET.kwargs, {"driver": 0, "momentum": 0.5}),
         bad=(*_NET.bad, ({"driver": -1}, "driver is -1"), ({"momentum": 1}, "momentum is 1")),
+    ),
+    "rfs": Row(
+        kwargs=({"threshold": 0.3}, {"threshold": 0}),
+        bad=(({"threshold": -1}, "threshold is -1"), ({"threshold": "x"}, "threshold is 'x'")),
+    ),
+    "lrw": Row(
+        kwargs=({"beta": 1, "most": 20.0}, {"least": 1.0, "most": 1.0}),
+        bad=(({"beta": 2}, "beta is 2"), ({"least": 2}, "least is 2"), ({"most": 0.5}, "most is 0.5")),
+    ),
+    "bags": Row(
+        kwargs=({"bins": (5,), "beta": 1}, {"bins": ()}, {"bins": (1, 5, 20, 1000), "beta": 0}),
+        bad=(
+            ({"bins": (10, 5)}, "bins are [10, 5]: they must increase"),
+            ({"bins": "ten"}, "bins is 'ten'"),
+            ({"bins": (0, 5)}, "bins is (0, 5)"),
+            ({"beta": -1}, "beta is -1"),
+        ),
+    ),
+    "cls": Row(
+        kwargs=({"method": "focal"}, {"method": "lrw"}, {"method": "cdb-w:tau=1"}, {"method": "bags:beta=2"}),
+        bad=(
+            ({"method": "crt"}, "method is 'crt': it chooses by itself what is trained"),
+            ({"method": "oltr"}, "method is 'oltr'"),
+            ({"method": "cls"}, "method is 'cls'"),
+            ({"method": 1}, "method is 1: it must name a method"),
+        ),
     ),
     "crt": _DECOUPLED,
     "lws": _DECOUPLED,

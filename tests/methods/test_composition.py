@@ -24,10 +24,9 @@ BAD = [0.9, 0.6, 0.2, 0.5]
 
 def fits(key: str, name: str) -> bool:
     try:
-        base_method(key, name, sampler=key == "base")
+        return "classify" in base_method(key, name, sampler=key == "base").tasks
     except LongtailError:
         return False
-    return True
 
 
 PAIRS = [
@@ -173,7 +172,7 @@ def test_a_composition_is_a_method_like_others_to_decoupled_training():
 
 def test_every_refusal_is_one_line_that_names_the_reason():
     for (method, key), name in itertools.product((("cdb-w", "base"), ("cdb-s", "loss")), list_methods()):
-        if (method, key, name) not in PAIRS:
+        if "classify" in get_method(name).tasks and (method, key, name) not in PAIRS:
             with pytest.raises(LongtailError, match=f"{key} is '{name}': it has .* of its own; choose") as error:
                 get_method(method, **{key: name})
             assert "\n" not in str(error.value)

@@ -13,13 +13,70 @@ from torch import nn
 
 from longtail import methods
 from longtail.errors import LongtailError
+from longtail.losses import with_background
 from longtail.methods import ClassStats, Method, Parts, StepContext, cite, get_method, list_methods
+from longtail.methods.base import find_method
 from methods.settings import SETTINGS
 
-STATS = ClassStats(class_counts=[40, 12, 3, 0], epochs=4, seed=7)
-BUILDS = [(name, kwargs) for name, row in SETTINGS.items() for kwargs in ({}, *row.kwargs)]
+WHOLE = ClassStats(class_counts=[40, 12, 3, 0], epochs=4, seed=7)
+BOXES = ClassStats(
+    class_counts=[40, 12, 3, 0],
+    labels_per_image=[*[[0, 0]] * 16, *[[1, 0]] * 8, *[[1, 1, 2]] * 2, [], [2]],
+    task="detect",
+    epochs=4,
+    seed=7,
+)
+"""Class 0 is in 24 images of 28, class 1 in 10, class 2 in 3."""
+
+
+def worlds(name: str, kwargs: dict, *kinds: ClassStats) -> list[ClassStats]:
+    """The statistics of the tasks that a method is made for: samples with one label, and boxes with a background.
+
+    With hyperparameters that name another method, this one has its say; there must be a task all the same.
+    """
+    fitting = [stats for stats in kinds if stats.task in find_method(name).tasks]
+    if any(isinstance(value, str) and key in ("base", "loss", "method") for key, value in kwargs.items()):
+        fitting = [stats for stats in fitting if fits(get_method(name, **kwargs), stats)]
+    assert fitting, (name, kwargs)
+    return fitting
+
+
+def fits(method: Method, stats: ClassStats) -> bool:
+    try:
+        method.parts(stats)
+    except LongtailError:
+        return False
+    return True
+
+
+BUILDS = [
+    pytest.param(name, kwargs, stats, id=f"{name}-{kwargs}-{stats.task}")
+    for name, row in SETTINGS.items()
+    for kwargs in ({}, *row.kwargs)
+    for stats in worlds(name, kwargs, WHOLE, BOXES)
+]
 every_method = pytest.mark.parametrize("name", SETTINGS)
-every_build = pytest.mark.parametrize(("name", "kwargs"), BUILDS, ids=[f"{n}-{k}" for n, k in BUILDS])
+every_build = pytest.mark.parametrize(("name", "kwargs", "stats"), BUILDS)
+
+
+def labels_of(stats: ClassStats) -> torch.Tensor:
+    """The label of every training sample; with boxes, the one of an image that has any, and the background."""
+    return torch.tensor([1 + own[0] if own else 0 for own in stats.classes_of_images]) if stats.boxes else stats.labels
+
+
+def outputs_of(stats: ClassStats) -> int:
+    return stats.num_classes + stats.boxes
+
+
+def criterion_of(criterion, stats: ClassStats):
+    """The criterion as the task uses it."""
+    return with_background(criterion, stats.num_classes) if stats.boxes else criterion
+
+
+def model_of(parts: Parts, stats: ClassStats) -> nn.Module:
+    """A linear classifier; with boxes the method's own, which may have more outputs than there are classes."""
+    linear = nn.Linear(5, outputs_of(stats))
+    return parts.head(linear) if stats.boxes and parts.head is not None else linear
 
 
 def held_out() -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,12 +84,13 @@ def held_out() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(len(target), 5, generator=torch.Generator().manual_seed(3)), target
 
 
-def train(parts: Parts, *, steps: int = 2, seed: int = 0) -> tuple[list[float], nn.Linear]:
+def train(parts: Parts, stats: ClassStats, *, steps: int = 2, seed: int = 0) -> tuple[list[float], nn.Module]:
     """Losses of some steps of a linear model on random features, as a stage of training takes them."""
     torch.manual_seed(seed)  # the training loop seeds the global generator too, at the start of every epoch
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(STATS.labels), 5, generator=generator)
-    model = nn.Linear(5, 4)
+    labels = labels_of(stats)
+    x = torch.randn(len(labels), 5, generator=generator)
+    model = model_of(parts, stats)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -43,23 +101,25 @@ def train(parts: Parts, *, steps: int = 2, seed: int = 0) -> tuple[list[float], 
             parts.sampler.set_epoch(epoch)
         order = torch.arange(len(x)) if parts.sampler is None else torch.tensor(list(parts.sampler))
         index = order[:32]
-        loss = take_step(parts, model, (x[index], STATS.labels[index]))
+        loss = take_step(parts, stats, model, (x[index], labels[index]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
         if parts.difficulty is not None:
             features, target = held_out()
-            parts.difficulty.update(model(features), target)
+            parts.difficulty.update(model(features)[:, stats.boxes : stats.boxes + 4], target)
             parts.difficulty.step()
     return losses, model
 
 
-def take_step(parts: Parts, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def take_step(
+    parts: Parts, stats: ClassStats, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
     """The loss to descend."""
     x, target = batch
     if parts.step is None:
-        return parts.criterion(model(x), target)
+        return criterion_of(parts.criterion, stats)(model(x), target)
     context = StepContext(model=model, forward=model, criterion=parts.criterion, batch=batch, meta=held_out(), lr=0.1)
     output = parts.step(context)
     assert output["logits"].shape == (len(x), 4)
@@ -72,7 +132,7 @@ def test_the_table_has_a_row_for_every_method_and_no_other():
 
 
 @every_build
-def test_repr_round_trips_and_methods_are_values(name, kwargs):
+def test_repr_round_trips_and_methods_are_values(name, kwargs, stats):
     method = get_method(name, **kwargs)
     assert eval(repr(method), {type(method).__name__: type(method)}) == method
     assert hash(method) == hash(get_method(name, **kwargs))
@@ -147,12 +207,12 @@ def test_presets_are_those_of_the_table_and_can_be_overridden(name):
 
 
 @every_build
-def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs):
+def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs, stats):
     method = get_method(name, **kwargs)
-    parts = method.parts(STATS)
+    parts = method.parts(stats)
     difficulties = [parts.difficulty, *(stage.parts.get("difficulty") for stage in parts.stages)]
     assert method.needs_held_out or all(d is None or d.source == "train" for d in difficulties)
-    losses, model = train(parts)
+    losses, model = train(parts, stats)
     assert torch.isfinite(torch.tensor(losses)).all()
     assert all(torch.isfinite(p).all() for p in model.parameters())
     if parts.difficulty is not None:
@@ -161,12 +221,14 @@ def test_it_is_built_from_class_statistics_alone_and_trains(name, kwargs):
 
 
 @every_build
-def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
-    parts = get_method(name, **kwargs).parts(STATS)
+def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs, stats):
+    parts = get_method(name, **kwargs).parts(stats)
     criteria = [parts.criterion, *(stage.parts["criterion"] for stage in parts.stages if "criterion" in stage.parts)]
     for criterion, scale in itertools.product(criteria, (1.0, 1e4)):
-        logits = (scale * torch.randn(6, 4)).requires_grad_()
-        loss = criterion(logits, torch.tensor([0, 1, 2, 0, 1, 3]))  # 3 is a class without training samples
+        outputs = model_of(parts, stats)(torch.randn(6, 5)).shape[1]
+        logits = (scale * torch.randn(6, outputs)).requires_grad_()
+        target = torch.tensor([0, 1, 2, 0, 1, 3])  # 3 is a class without training samples
+        loss = criterion_of(criterion, stats)(logits, target)
         (gradient,) = torch.autograd.grad(loss, logits)
         assert loss.shape == ()
         assert torch.isfinite(loss)
@@ -175,65 +237,67 @@ def test_the_criterion_is_a_finite_scalar_with_a_gradient(name, kwargs):
 
 
 @every_build
-def test_the_sampler_draws_samples_that_exist_and_is_seeded(name, kwargs):
+def test_the_sampler_draws_samples_that_exist_and_is_seeded(name, kwargs, stats):
     method = get_method(name, **kwargs)
-    for which, sampler in enumerate(samplers_of(method.parts(STATS))):
+    for which, sampler in enumerate(samplers_of(method.parts(stats))):
         if sampler is not None:
-            check_sampler(lambda stats=STATS, which=which: samplers_of(method.parts(stats))[which])
+            check_sampler(lambda stats=stats, which=which: samplers_of(method.parts(stats))[which], stats)
 
 
 def samplers_of(parts: Parts) -> list:
     return [parts.sampler, *(stage.parts.get("sampler") for stage in parts.stages)]
 
 
-def check_sampler(build) -> None:
+def check_sampler(build, stats: ClassStats) -> None:
     samplers = [build(), build()]
-    assert list(samplers[0]) != list(build(dataclasses.replace(STATS, seed=8)))
+    assert list(samplers[0]) != list(build(dataclasses.replace(stats, seed=8)))
     orders = []
     for sampler, epoch in itertools.product(samplers, (0, 1)):
         sampler.set_epoch(epoch)
         orders.append(list(sampler))
     assert orders[0] == orders[2] != orders[1] == orders[3]
-    assert len(orders[0]) == len(STATS.labels)
-    assert set(itertools.chain(*orders)) <= set(range(len(STATS.labels)))
+    size = len(labels_of(stats))
+    assert size <= len(orders[0]) < 2 * size  # more where images are repeated
+    assert set(itertools.chain(*orders)) <= set(range(size))
 
 
 @every_build
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda parts: pickle.loads(pickle.dumps(parts))])
-def test_a_copy_of_the_parts_trains_alike_and_shares_nothing(name, kwargs, copied):
-    parts = get_method(name, **kwargs).parts(STATS)
-    first, _ = train(copied(parts), steps=3)
-    second, _ = train(copied(parts), steps=3)
-    original, _ = train(parts, steps=3)
+def test_a_copy_of_the_parts_trains_alike_and_shares_nothing(name, kwargs, stats, copied):
+    parts = get_method(name, **kwargs).parts(stats)
+    first, _ = train(copied(parts), stats, steps=3)
+    second, _ = train(copied(parts), stats, steps=3)
+    original, _ = train(parts, stats, steps=3)
     assert first == second == original
 
 
 @every_build
-def test_training_goes_on_exactly_from_a_state_dict(name, kwargs):
-    parts = get_method(name, **kwargs).parts(STATS)
-    train(parts)
-    fresh = get_method(name, **kwargs).parts(STATS)
+def test_training_goes_on_exactly_from_a_state_dict(name, kwargs, stats):
+    parts = get_method(name, **kwargs).parts(stats)
+    train(parts, stats)
+    fresh = get_method(name, **kwargs).parts(stats)
     if parts.difficulty is not None:
         fresh.difficulty.load_state_dict(parts.difficulty.state_dict())
     if isinstance(parts.criterion, nn.Module):
         fresh.criterion.load_state_dict(parts.criterion.state_dict())
     if isinstance(parts.step, nn.Module):
         fresh.step.load_state_dict(parts.step.state_dict())
-    assert train(fresh, seed=1)[0] == train(parts, seed=1)[0]
+    assert train(fresh, stats, seed=1)[0] == train(parts, stats, seed=1)[0]
 
 
 @every_build
-def test_the_head_is_a_classifier_that_is_rebuilt_from_class_counts_and_its_weights(name, kwargs):
-    head = get_method(name, **kwargs).parts(STATS).head
+def test_the_head_is_a_classifier_that_is_rebuilt_from_class_counts_and_its_weights(name, kwargs, stats):
+    head = get_method(name, **kwargs).parts(stats).head
     if head is None:
         return
-    built = head(nn.Linear(5, 4))
+    built = head(nn.Linear(5, outputs_of(stats)))
     x = torch.randn(6, 5)
     for training in (True, False):
         logits = built.train(training)(x)
-        assert logits.shape == (6, 4)
+        assert logits.shape[1] >= outputs_of(stats) if stats.boxes else logits.shape == (6, 4)
         assert torch.isfinite(logits).all()
-    again = get_method(name, **kwargs).parts(ClassStats(class_counts=STATS.class_counts)).head(nn.Linear(5, 4))
+    counts = ClassStats(class_counts=stats.class_counts, task=stats.task)
+    again = get_method(name, **kwargs).parts(counts).head(nn.Linear(5, outputs_of(stats)))
     again.load_state_dict(built.state_dict())
     assert torch.equal(again.eval()(x), logits)
     pickled = pickle.loads(pickle.dumps(built))
@@ -242,16 +306,20 @@ def test_the_head_is_a_classifier_that_is_rebuilt_from_class_counts_and_its_weig
 
 @every_method
 def test_equal_counts_and_one_class_are_defined(name):
-    for counts in ([5, 5, 5], [9]):
-        parts = get_method(name).parts(ClassStats(class_counts=counts))
+    equal = [
+        ClassStats(class_counts=counts, task=task) for counts in ([5, 5, 5], [9]) for task in ("classify", "detect")
+    ]
+    for stats in worlds(name, {}, *equal):
+        parts, counts = get_method(name).parts(stats), stats.class_counts
         target = torch.zeros(2, dtype=torch.int64)
-        assert torch.isfinite(parts.criterion(torch.randn(2, len(counts)), target))
+        logits = model_of(parts, stats)(torch.randn(2, 5))
+        assert torch.isfinite(criterion_of(parts.criterion, stats)(logits, target))
         if parts.sampler is not None:
             assert len(list(parts.sampler)) == sum(counts)
 
 
 def test_unknown_methods_and_empty_citations():
-    with pytest.raises(LongtailError, match="unknown method 'cdb': known are balanced-softmax, cb"):
+    with pytest.raises(LongtailError, match="unknown method 'cdb': known are bags, balanced-softmax, cb"):
         get_method("cdb")
     with pytest.raises(LongtailError, match="unknown method 'x'"):
         cite("ce", "x")

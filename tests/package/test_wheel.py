@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 # Run before the code under test: of the installed packages, only torch's own requirements can be imported.
 BLOCK = """
 import importlib.metadata, re, sys
+from importlib.machinery import PathFinder
 
 def closure(name, seen):
     key = re.sub(r"[-_.]+", "-", name).lower()
@@ -35,17 +36,17 @@ def closure(name, seen):
 
 allowed = closure("torch", set()) | {"longtail"}
 
-class Blocker:
+class Blocker(PathFinder):
     blocked = {
         name
         for name, owners in importlib.metadata.packages_distributions().items()
         if not any(re.sub(r"[-_.]+", "-", owner).lower() in allowed for owner in owners)
     }
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.blocked:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in cls.blocked else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Blocker())
+sys.meta_path[sys.meta_path.index(PathFinder)] = Blocker
 assert {"torchvision", "numpy", "accelerate", "tyro", "rich", "PIL"} <= Blocker.blocked
 """
 

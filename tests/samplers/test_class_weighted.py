@@ -230,3 +230,17 @@ def test_weights_that_turn_bad_are_refused_when_the_iteration_starts() -> None:
     source.weight = torch.ones(6)
     with pytest.raises(LongtailError, match="built for 5 class weights and now finds 6"):
         iter(sampler)
+
+
+def test_a_sample_of_several_classes_is_drawn_by_each_of_them() -> None:
+    classes = [[0, 1], [0], [], [2, 1], [0]]
+    weight = torch.tensor([1.0, 2.0, 5.0, 9.0])  # no sample has class 3
+    sampler = ClassWeightedSampler(classes, weight, num_samples=80_000, seed=1)
+    found = torch.bincount(sampler.indices(), minlength=5) / 80_000
+    expected = torch.zeros(5)
+    for c in range(3):
+        holders = [row for row, own in enumerate(classes) if c in own]
+        for row in holders:
+            expected[row] += weight[c] / weight[:3].sum() / len(holders)
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+    assert found[2] == 0 and len(ClassWeightedSampler(classes, weight)) == 5

@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 
 from longtail import LongtailError
+from longtail.cli import main
+from longtail.metrics.detection import detection_ap
+from longtail.training.apply import evaluate, export, load_run
 from longtail.training.config import RunConfig
 from longtail.training.progress import Progress
 from longtail.training.run import train
@@ -93,10 +96,67 @@ def test_segmentation_judges_masks_too(pictures: Path, tmp_path: Path) -> None:
     assert {"AP", "AP50", "APr"} <= set(metrics["test"]["mask"])
 
 
+@pytest.fixture(scope="module")
+def grouped(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose classifier has more outputs than classes, and scores of its own."""
+    run = tmp_path_factory.mktemp("runs") / "bags"
+    train(config(pictures, method="bags", method_kwargs=("bins=3",), epochs=1, lr=1e-4), run)
+    return run
+
+
+def test_a_run_is_judged_again(pictures: Path, grouped: Path) -> None:
+    metrics = json.loads((grouped / "metrics.json").read_text())
+    assert evaluate(grouped, device="cpu") == metrics["test"]
+    assert evaluate(grouped, split="val", data=f"coco:{pictures}", device="cpu")["AP"] == metrics["val"]["AP"]
+    with pytest.raises(LongtailError, match="export is for classifiers"):
+        export(grouped)
+
+
+def test_objects_are_found_printed_and_drawn(
+    pictures: Path, grouped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(pictures / "images" / "val" / f"{n}.png") for n in range(1, 9)]
+    assert main(["predict", str(grouped), *files, "--out", str(tmp_path / "found.json"), "--device", "cpu"]) == 0
+    assert "8 pictures" in capsys.readouterr().out
+    results = json.loads((tmp_path / "found.json").read_text())
+    found = detection_ap(pictures / "instances_val.json", results, rules="coco")  # the files are called by their ids
+    assert found["AP"] == pytest.approx(json.loads((grouped / "metrics.json").read_text())["test"]["AP"])
+    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == [f"{n}.png" for n in range(1, 9)]
+    best = max(entry["score"] for entry in results)
+    assert 0.001 < best < 1 and {entry["file_name"] for entry in results} == {f"{n}.png" for n in range(1, 9)}
+    assert main(["predict", str(grouped), *files, "--threshold", str(best), "--device", "cpu"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    file, name, score, *box = line.split("\t")
+    assert file in files and name in ("square", "bar") and float(score) == pytest.approx(best, abs=1e-4)
+    assert len(box) == 4
+
+
+def test_only_the_classifier_is_trained_from_a_given_detector(pictures: Path, grouped: Path, tmp_path: Path) -> None:
+    weights = str(grouped / "model.safetensors")
+    train(config(pictures, method="cls", method_kwargs=("method=cdb-w",), weights=weights, epochs=1), tmp_path / "run")
+    before = load_run(grouped).model.state_dict()
+    after = load_run(tmp_path / "run").model.state_dict()
+    changed = {key for key in before if before[key].shape != after[key].shape or not before[key].equal(after[key])}
+    assert changed <= {key for key in before if key.startswith("roi_heads.box_predictor.")}  # others have other classes
+
+
+def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "counts.png"
+    assert main(["inspect", f"coco:{pictures}", "--out", str(picture), "--verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"coco:{pictures}: 2 categories") and "rules of coco" in lines[0]
+    assert any("8 images (0 show nothing), 12 objects" in line for line in lines)
+    assert any(line.startswith("all 16 images decode") for line in lines)
+    assert picture.stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "cdb-s"}, "cdb-s is made for --task classify and video, not detect"),
+        ({"method": "oltr"}, "oltr is made for --task classify and video, not detect"),
+        ({"method": "cls"}, "cls starts from a trained model: give its file with --weights"),
+        ({"method_kwargs": ("base=balanced-softmax",)}, "balanced-softmax is made for --task classify"),
+        ({"method_kwargs": ("measure=soft",)}, "use measure=recall, precision or f1"),
         ({"task": "segment"}, "fasterrcnn_resnet18_fpn finds no masks"),
         ({"data": "digits"}, "digits has no boxes for --task detect: known are lvis, coco, shapes-lt"),
         ({"data": "shapes-lt", "task": "classify"}, "no data set of labelled images: use it with --task detect"),

@@ -14,6 +14,7 @@ from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.tasks.image import ImageTask
 from longtail.training import run as training
+from longtail.training import setup
 from longtail.training.config import RunConfig
 from longtail.training.files import load_weights, read_csv, read_json
 
@@ -46,7 +47,7 @@ def test_a_batch_is_judged_by_the_model_before_its_step(tmp_path):
 
 def test_a_held_out_split_changes_nothing_but_the_selection(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(training, "load_data", lambda *a, **k: dataclasses.replace(load_data(*a, **k), val=None))
+        patch.setattr(setup, "load_data", lambda *a, **k: dataclasses.replace(load_data(*a, **k), val=None))
         rows = train(tmp_path / "without", "source=train", "measure=soft")
         with pytest.raises(LongtailError, match="measures difficulty on a held-out split and"):
             train(tmp_path / "refused", "measure=soft")
@@ -104,3 +105,14 @@ def observed_by_both(rank: int, measure: str) -> list[float]:
 @pytest.mark.parametrize("measure", ["recall", "soft", "ap"])
 def test_two_processes_observe_every_held_out_sample_once(run_two, measure):
     assert run_two(observed_by_both, measure) == [observed_here(0, 1, measure)] * 2
+
+
+def test_where_a_trained_model_is_given_its_difficulty_counts_from_the_first_epoch_on(tmp_path):
+    train(tmp_path / "given", method="ce")
+    given = {"weights": str(tmp_path / "given" / "model.safetensors"), "lr": 1e-9, "epochs": 1}
+    for name in ("ce", "cdb-w"):
+        train(tmp_path / name, f"method={name}", method="cls", **given)
+    losses = [float(read_csv(tmp_path / name / "history.csv")[0]["train_loss"]) for name in ("ce", "cdb-w")]
+    assert losses[0] != pytest.approx(losses[1], rel=0.01)
+    train(tmp_path / "equal", "method=cdb-w:tau=0", method="cls", **given)
+    assert float(read_csv(tmp_path / "equal" / "history.csv")[0]["train_loss"]) == pytest.approx(losses[0])

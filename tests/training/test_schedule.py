@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from longtail.errors import LongtailError
 from longtail.methods import Stage
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
-from longtail.training.recipes import RECIPES, resolve
+from longtail.training.recipes import BOX_RECIPES, RECIPES, resolve
 from longtail.training.schedule import learning_rate, stage_bounds
 
 
@@ -107,11 +108,16 @@ def test_no_stages_are_one():
 
 
 # -- recipes and configuration -----------------------------------------------------------------------------------------
+def of_recipe(name: str, **options: Any) -> RunConfig:
+    data = f"{name}:somewhere" if name in ("folder", "lists") else name
+    return RunConfig(data=data, task="detect" if name in BOX_RECIPES else "classify", **options)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_resolved_configuration_has_no_gap_and_stays_as_it_is(name):
-    data = f"{name}:somewhere" if name in ("folder", "lists") else name
-    c = resolve(RunConfig(data=data))
-    free = {"imbalance", "protocol", "val_fraction", "weights", "workers"}
+    c = resolve(of_recipe(name))
+    free = {"imbalance", "protocol", "val_fraction", "weights", "workers", "frame_cache"}
+    free |= set() if c.task == "video" else {"frames"}
     assert [k for k, v in c.to_dict().items() if v is None and k not in free] == []
     assert resolve(c) == c
     assert RunConfig.from_dict(json.loads(json.dumps(c.to_dict()))) == c
@@ -120,7 +126,7 @@ def test_a_resolved_configuration_has_no_gap_and_stays_as_it_is(name):
 @given(epochs=st.integers(1, 400), name=st.sampled_from(sorted(RECIPES)))
 def test_any_number_of_epochs_makes_a_whole_schedule(epochs, name):
     """Milestones and warm-up follow the length, and every epoch has a rate above 0."""
-    c = resolve(RunConfig(data=f"{name}:x" if name in ("folder", "lists") else name, epochs=epochs))
+    c = resolve(of_recipe(name, epochs=epochs))
     assert c.warmup_epochs < epochs
     assert all(1 <= m <= epochs for m in c.milestones)
     assert all(learning_rate(c, epoch) > 0 for epoch in range(epochs))

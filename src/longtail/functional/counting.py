@@ -27,6 +27,8 @@ def predicted_classes(prediction: Tensor, target: Tensor, *, num_classes: int, v
         LongtailError: shapes or types that do not fit, a label outside [0, C), or NaN among the logits.
     """
     check_labels(target, num_classes, values=values)
+    if not isinstance(prediction, Tensor):
+        raise LongtailError(f"predictions must be a tensor of logits or class indices, not {type(prediction).__name__}")
     shape = tuple(target.shape)
     if prediction.shape == target.shape and not prediction.is_floating_point():
         return prediction

@@ -113,6 +113,7 @@ def resolve_tau(
         return dynamic_tau(bias, growth=tau, max_tau=max_tau, eps=eps, power=power)
     if isinstance(tau, bool) or not isinstance(tau, Real) or not 0 <= tau < math.inf:
         raise LongtailError(f"tau is {tau!r}: it must be a number >= 0 or one of {', '.join(get_args(TauRule))}")
+    check_range(tau, "tau", 0, math.inf, open_high=True)
     return torch.full_like(bias, tau)
 
 

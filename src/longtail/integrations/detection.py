@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -14,7 +13,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from longtail.errors import LongtailError
 from longtail.functional._checks import full_precision
-from longtail.losses import ClassWeightedLoss
+from longtail.losses import ClassWeightedLoss, with_background
 
 __all__ = ["box_predictions", "box_scores", "boxes_of_step", "with_box_criterion"]
 
@@ -49,8 +48,9 @@ def with_box_criterion(model: nn.Module, criterion: Criterion) -> nn.Module:
         stock = type(heads) is RoIHeads
         heads.__class__ = CriterionRoIHeads if stock else type("CriterionRoIHeads", (_CriterionHeads, type(heads)), {})
     score = getattr(heads.box_predictor, "cls_score", None)
-    classes = score.out_features if isinstance(score, nn.Linear) else None
-    heads._criterion = (_with_background(criterion, classes),)  # pyright: ignore  # the tuple keeps it unregistered
+    if isinstance(score, nn.Linear):
+        criterion = with_background(criterion, score.out_features - 1)
+    heads._criterion = (criterion,)  # pyright: ignore  # the tuple keeps it unregistered
     return model
 
 
@@ -97,34 +97,8 @@ class CriterionRoIHeads(_CriterionHeads, RoIHeads):
     """torchvision's `RoIHeads` whose classes another criterion judges; see `with_box_criterion`."""
 
 
-class _Padded:
-    """A source of class weights with one more class in front, the background."""
-
-    def __init__(self, source: Any, background: float) -> None:
-        self.source, self.background = source, background
-
-    @property
-    def weight(self) -> Tensor:
-        weight = getattr(self.source, "weight", self.source)
-        return torch.cat([weight.new_full((1,), self.background), weight])
-
-
-def _with_background(criterion: Criterion, classes: int | None) -> Criterion:
-    """A weighted loss of the C foreground classes as one of C + 1."""
-    if not isinstance(criterion, ClassWeightedLoss) or criterion.weight is None or classes is None:
-        return criterion
-    given = len(criterion.weight)
-    if given not in (classes - 1, classes):
-        raise LongtailError(f"{given} class weights for a detector of {classes - 1} classes and the background")
-    if given == classes - 1:
-        criterion = copy.copy(criterion)
-        criterion._source = (_Padded(criterion._source[0], 1.0),)
-    return criterion
-
-
 def _loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
-    plain = type(criterion) is ClassWeightedLoss and criterion.base == "cross_entropy" and criterion.reduction == "mean"
-    if not plain or criterion._options["label_smoothing"]:
+    if not isinstance(criterion, ClassWeightedLoss) or not criterion.plain:
         return criterion(logits, labels)
     # One sum of weighted losses, in the order in which torch's own mean adds them: exact at weight 1.
     weight, logits = criterion.weight, full_precision(logits)

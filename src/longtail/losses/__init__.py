@@ -1,6 +1,8 @@
 """Loss modules: thin shells over `longtail.functional`."""
 
+from longtail.losses.background import with_background
 from longtail.losses.box_equalization import BoxEqualizationLoss
+from longtail.losses.box_seesaw import BoxSeesawLoss
 from longtail.losses.composed import WeightForm, class_weighted
 from longtail.losses.equalization import EqualizationLoss
 from longtail.losses.focal import FocalLoss
@@ -13,6 +15,7 @@ from longtail.losses.weighted import ClassWeightedLoss
 __all__ = [
     "BalancedSoftmaxLoss",
     "BoxEqualizationLoss",
+    "BoxSeesawLoss",
     "CDTLoss",
     "ClassWeightedLoss",
     "EqualizationLoss",
@@ -24,4 +27,5 @@ __all__ = [
     "VSLoss",
     "WeightForm",
     "class_weighted",
+    "with_background",
 ]

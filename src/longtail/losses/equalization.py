@@ -48,6 +48,8 @@ class EqualizationLoss(ClassWeightedLoss):
         **options: ``reduction`` and ``ignore_index`` of `ClassWeightedLoss`.
     """
 
+    takes_logits = True
+
     def __init__(
         self,
         class_counts: Tensor | Sequence[int],

@@ -38,6 +38,8 @@ class LDAMLoss(ClassWeightedLoss):
         **options: ``reduction`` and ``ignore_index`` of `ClassWeightedLoss`.
     """
 
+    takes_logits = True
+
     def __init__(
         self,
         class_counts: Tensor | Sequence[int],

@@ -43,6 +43,8 @@ class VSLoss(ClassWeightedLoss):
         **options: ``reduction`` and ``ignore_index`` of `ClassWeightedLoss`.
     """
 
+    takes_logits = True
+
     def __init__(
         self,
         class_counts: Tensor | Sequence[int],

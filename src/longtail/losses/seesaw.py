@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_range
+from longtail.functional._checks import check_labels, check_range
 from longtail.functional.rivals import seesaw_loss
 from longtail.losses.weighted import ClassWeightedLoss
 
@@ -44,6 +44,8 @@ class SeesawLoss(ClassWeightedLoss):
         **options: ``reduction`` and ``ignore_index`` of `ClassWeightedLoss`.
     """
 
+    takes_logits = True
+
     def __init__(
         self,
         num_classes: int,
@@ -67,6 +69,7 @@ class SeesawLoss(ClassWeightedLoss):
         return self.get_buffer("loss.counts")
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        check_labels(target, len(self.counts), values=False)
         if self.training:
             label, last = target.flatten(), len(self.counts) - 1
             seen = (label != self.ignore_index) & (label >= 0) & (label <= last)  # others are told of below

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from longtail import functional
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_labels, check_range, full_precision
+from longtail.functional._checks import check_choice, check_labels, check_range, full_precision, numbers
 from longtail.functional.logits import by_class
 
 __all__ = ["Base", "ClassWeightedLoss", "Reduction"]
@@ -55,6 +55,9 @@ class ClassWeightedLoss(nn.Module):
         LongtailError: invalid options; shapes that do not fit; on the CPU a target outside [0, C) that is not
             ``ignore_index`` (on a GPU the check would stall the stream: CUDA's own assertion stops the program there).
     """
+
+    takes_logits: ClassVar[bool] = False
+    """Of a subclass with a callable for its base: that this takes logits, so that shapes and labels can be checked."""
 
     def __init__(
         self,
@@ -98,14 +101,25 @@ class ClassWeightedLoss(nn.Module):
         return self._source[0]
 
     @property
+    def shift(self) -> Any:
+        """What shifts the logits; None: nothing."""
+        return self._shift[0]
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is ``sum(w_y * cross-entropy) / N`` and nothing else."""
+        only = type(self) is ClassWeightedLoss and self.base == "cross_entropy" and self.reduction == "mean"
+        return only and not self._options["label_smoothing"] and self.shift is None
+
+    @property
     def weight(self) -> Tensor | None:
         """The source's class weights now, ``[C]``; None: all ones."""
         return getattr(self.source, "weight", self.source)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if self._shift[0] is not None:
+        if self.shift is not None:
             prediction = full_precision(prediction)
-            prediction = prediction + by_class(self._shift[0].weight, prediction)
+            prediction = prediction + by_class(self.shift.weight, prediction)
         valid = target != self.ignore_index
         label = target.masked_fill(~valid, 0)
         self._check(prediction, target, label)
@@ -138,7 +152,7 @@ class ClassWeightedLoss(nn.Module):
     def _check(self, prediction: Tensor, target: Tensor, label: Tensor) -> None:
         weight = self.weight
         num_classes = None if weight is None else len(weight)
-        if self.base != "custom":
+        if self.base != "custom" or self.takes_logits:
             if prediction.ndim < 2 or prediction.shape[:1] + prediction.shape[2:] != target.shape:
                 raise LongtailError(
                     f"logits of shape {list(prediction.shape)} do not fit targets of shape {list(target.shape)}: "
@@ -186,7 +200,7 @@ def _cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float) ->
 
 
 def checked_weight(weight: Tensor | Sequence[float]) -> Tensor:
-    weight = weight if isinstance(weight, Tensor) else torch.tensor(weight, dtype=torch.float32)
-    if weight.ndim != 1 or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
+    weight = numbers(weight, "class weights", dtype=torch.float32)
+    if weight.ndim != 1 or not len(weight) or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
         raise LongtailError("class weights must be finite numbers >= 0, one a class")
     return weight

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs, parse_method
-from longtail.methods.base import ClassStats, Method, get_method
+from longtail.methods.base import ClassStats, Method, Parts, get_method
 
-__all__ = ["base_method", "named_method"]
+__all__ = ["base_method", "named_method", "parts_of"]
 
 
 def named_method(key: str, text: str) -> Method:
@@ -15,6 +15,17 @@ def named_method(key: str, text: str) -> Method:
         raise LongtailError(f"{key} is {text!r}: it must name a method, e.g. ce")
     name, items = parse_method(text)
     return get_method(name, **parse_kwargs(items))
+
+
+def parts_of(method: Method, stats: ClassStats) -> Parts:
+    """The parts of a method that is used by another one.
+
+    Raises:
+        LongtailError: the method is not made for the task.
+    """
+    if stats.task not in method.tasks:
+        raise LongtailError(f"{method.name} is made for --task {' and '.join(method.tasks)}, not {stats.task}")
+    return method.parts(stats)
 
 
 def base_method(key: str, text: str, *, sampler: bool = True) -> Method:
@@ -29,7 +40,7 @@ def base_method(key: str, text: str, *, sampler: bool = True) -> Method:
         LongtailError: it has a difficulty, a training step, stages with such parts, or (if not ``sampler``) a sampler.
     """
     method = named_method(key, text)
-    parts = method.parts(ClassStats(class_counts=[1, 1]))
+    parts = method.parts(ClassStats(class_counts=[1, 1], task=method.tasks[0]))
     owned = None
     if parts.difficulty is not None:
         owned = "a difficulty"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -11,8 +12,9 @@ from longtail import difficulty as defaults
 from longtail.difficulty import Absent, ClassDifficulty, Normalize, Shrinkage, Source
 from longtail.errors import LongtailError
 from longtail.functional import Measure, TauRule
-from longtail.functional._checks import check_choice
+from longtail.functional._checks import check_choice, check_range
 from longtail.losses import WeightForm, class_weighted
+from longtail.methods._compose import parts_of
 from longtail.methods.base import ClassStats, Method, Parts
 
 __all__ = ["DifficultyMethod", "WeightedMethod"]
@@ -107,6 +109,7 @@ class WeightedMethod(DifficultyMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
+        check_range(self.strength, "strength", 0, math.inf, open_high=True)
         if self.form == "weight" and self.strength != 1:
             raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
         self.parts(ClassStats(class_counts=[1, 1]))  # checks form, strength, and that the base can be weighted
@@ -120,7 +123,7 @@ class WeightedMethod(DifficultyMethod):
         return super().needs_held_out or self._base().needs_held_out
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty, base = self.difficulty(stats.class_counts), self._base().parts(stats)
+        difficulty, base = self.difficulty(stats.class_counts), parts_of(self._base(), stats)
         weighted = functools.partial(
             class_weighted,
             source=difficulty,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CosineHead", "with_prior_bias"]
+__all__ = ["CosineHead", "with_outputs", "with_prior_bias"]
 
 
 class CosineHead(nn.Module):
@@ -31,6 +31,15 @@ class CosineHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.scale * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight))
+
+
+def with_outputs(linear: nn.Linear, *, outputs: int) -> nn.Linear:
+    """A layer with more outputs for the same features; those that the given one has stay as they are."""
+    wider = nn.Linear(linear.in_features, outputs, bias=linear.bias is not None)
+    with torch.no_grad():
+        for own, given in zip(wider.parameters(), linear.parameters(), strict=True):
+            own[: len(given)] = given
+    return wider
 
 
 def with_prior_bias(linear: nn.Linear) -> nn.Linear:

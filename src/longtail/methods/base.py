@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.functional._checks import counts_as_float64
 
 __all__ = [
     "ClassStats",
@@ -38,21 +39,25 @@ class ClassStats:
     """What a method may know of the training split before training.
 
     Args:
-        class_counts: Training images of each class, ``[C]``; zeros are allowed.
+        class_counts: Training samples of each class, ``[C]``: images, clips or, with boxes, instances; zeros are
+            allowed.
         labels: Class index of every training sample, ``[N]``; default: sorted labels that fit ``class_counts``.
         epochs: Length of the whole training in epochs.
         seed: Seed of every random draw that a part makes.
+        task: ``classify``, ``video``, ``detect`` or ``segment``. The latter two judge boxes: logits ``[N, C + 1]`` and
+            labels with 0 for the background.
+        labels_per_image: With boxes, the class indices (from 0) in each training image; default: one image a sample.
     """
 
     class_counts: Sequence[int]
     labels: Tensor = None  # pyright: ignore[reportAssignmentType]  # filled in below
     epochs: int = 1
     seed: int = 0
+    task: str = "classify"
+    labels_per_image: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
-        counts = tuple(int(n) for n in self.class_counts)
-        if not counts or min(counts) < 0:
-            raise LongtailError(f"class_counts must be a non-empty list of numbers >= 0, not {self.class_counts!r}")
+        counts = tuple(int(n) for n in counts_as_float64(self.class_counts))
         object.__setattr__(self, "class_counts", counts)
         if self.labels is None:
             labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
@@ -61,6 +66,27 @@ class ClassStats:
     @property
     def num_classes(self) -> int:
         return len(self.class_counts)
+
+    @property
+    def boxes(self) -> bool:
+        """Whether boxes are judged, and not whole images or clips."""
+        return self.task in ("detect", "segment")
+
+    @property
+    def classes_of_images(self) -> Sequence[Sequence[int]]:
+        """The class indices in each training image; one for images that are labelled as a whole."""
+        return [[c] for c in self.labels.tolist()] if self.labels_per_image is None else self.labels_per_image
+
+    @property
+    def image_counts(self) -> list[int]:
+        """Training images that hold each class, ``[C]``."""
+        found = torch.tensor([c for own in self.classes_of_images for c in set(own)], dtype=torch.int64)
+        return torch.bincount(found, minlength=self.num_classes).tolist()
+
+    @property
+    def samples(self) -> Tensor | Sequence[Sequence[int]]:
+        """What a sampler draws by class: the label of every training sample, or the labels of every image."""
+        return [sorted(set(own)) for own in self.classes_of_images] if self.boxes else self.labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +105,7 @@ class Stage:
         restart: Begin with a fresh optimiser and a new learning-rate schedule. A schedule spans all stages from one
             that restarts to the next.
         lr: Factor of the learning rate.
+        measure: Let the difficulty of a first stage start from what the given model can do, as in later stages.
     """
 
     name: str
@@ -90,6 +117,7 @@ class Stage:
     prepare: Callable[[nn.Module, Features], None] | None = None
     restart: bool = False
     lr: float = 1.0
+    measure: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +148,9 @@ class Parts:
     """The slots that a method may fill; an empty slot means plain training.
 
     Args:
-        criterion: ``criterion(logits [B, C], target [B]) -> scalar``.
+        criterion: ``criterion(logits [B, C], target [B]) -> scalar``. For boxes ``logits [N, C + 1]`` and labels with 0
+            for the background (`longtail.losses.with_background` adds it to class weights); a criterion with a method
+            ``scores`` also says how boxes are scored, see `longtail.integrations.detection.with_box_criterion`.
         sampler: Yields dataset indices in the global order; ``set_epoch(e)`` is called before each epoch.
         difficulty: Stepped after each epoch with the performance on the held-out split.
         head: Takes the model's final linear layer, returns what stands in its place.
@@ -156,6 +186,8 @@ class Method:
     """BibTeX of the publication."""
     tasks: ClassVar[tuple[str, ...]] = ("classify", "video")
     """What it can be used for: ``classify``, ``video``, ``detect``, ``segment``."""
+    needs_weights: ClassVar[bool] = False
+    """Whether it starts from a model that is trained already, so that it takes a file of weights."""
 
     @property
     def needs_held_out(self) -> bool:
@@ -203,7 +235,7 @@ def list_methods() -> list[str]:
 def find_method(name: str) -> type[Method]:
     """The dataclass of a method; case and ``_`` for ``-`` are forgiven."""
     methods = _load()
-    key = name.lower().replace("_", "-")
+    key = name.lower().replace("_", "-") if isinstance(name, str) else ""
     if key not in methods:
         raise LongtailError(f"unknown method {name!r}: known are {', '.join(sorted(methods))}")
     return methods[key]
@@ -228,7 +260,7 @@ def get_method(name: str, **kwargs: Any) -> Method:
     preset = kwargs.pop("preset", None)
     if preset is not None:
         presets = cls.presets()
-        if preset not in presets:
+        if preset not in list(presets):
             known = f"known are {', '.join(presets)}" if presets else "it has none"
             raise LongtailError(f"unknown preset {preset!r} of {cls.name}: {known}")
         kwargs = presets[preset] | kwargs

@@ -36,6 +36,7 @@ class CB(Method):
 
     name = "cb"
     title = "Class-balanced loss"
+    tasks = ("classify", "video", "detect", "segment")
     reference = """
 @inproceedings{cui2019class,
   title     = {Class-Balanced Loss Based on Effective Number of Samples},

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from longtail.errors import LongtailError
-from longtail.methods._compose import base_method
+from longtail.methods._compose import base_method, parts_of
 from longtail.methods._difficulty import DifficultyMethod
 from longtail.methods.base import ClassStats, Method, Parts, register
 from longtail.samplers import ClassWeightedSampler
@@ -25,7 +25,8 @@ class CDBS(DifficultyMethod):
 
     When to use:
         As CDB-W, where the loss should stay as it is, or where weighted losses are unstable. The first epoch, before
-        any measurement, is class-balanced.
+        any measurement, is class-balanced. With boxes an image is drawn by any of the categories that it shows, and
+        images that show nothing are left out.
 
     Hyperparameters:
         loss: The method whose loss is used, as NAME or NAME:key=value,key=value; default ``ce``. Its head, stages and
@@ -43,6 +44,7 @@ class CDBS(DifficultyMethod):
 
     name = "cdb-s"
     title = "CDB-S (difficulty-based sampling)"
+    tasks = ("classify", "video", "detect", "segment")
 
     loss: str = "ce"
 
@@ -64,8 +66,8 @@ class CDBS(DifficultyMethod):
 
     def parts(self, stats: ClassStats) -> Parts:
         difficulty = self.difficulty(stats.class_counts)
-        sampler = ClassWeightedSampler(stats.labels, difficulty, seed=stats.seed)
-        return dataclasses.replace(self._loss().parts(stats), sampler=sampler, difficulty=difficulty)
+        sampler = ClassWeightedSampler(stats.samples, difficulty, seed=stats.seed)
+        return dataclasses.replace(parts_of(self._loss(), stats), sampler=sampler, difficulty=difficulty)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

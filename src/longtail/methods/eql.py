@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from longtail.losses import EqualizationLoss
+from longtail.losses import BoxEqualizationLoss, EqualizationLoss
 from longtail.losses.equalization import EqualizationForm
 from longtail.methods._heads import with_prior_bias
 from longtail.methods.base import ClassStats, Method, Parts, register
@@ -21,7 +21,8 @@ class EQL(Method):
     Formula:
         ``loss = -log(exp(z_y) / sum_k w_k * exp(z_k))`` with ``w_k = 1 - beta * [f_k < threshold] * [k != y]``, where
         ``f_k = n_k / N`` and beta is 1 with probability gamma, drawn anew for every sample and class in every step.
-        Sigmoid form: ``sum_k w_k * BCE(z_k, [k = y])``.
+        Sigmoid form: ``sum_k w_k * BCE(z_k, [k = y])``. Boxes: the sigmoid form without beta, where f_k is the share of
+        the images that show k, and boxes of the background push all classes down.
 
     When to use:
         When rare classes drown in the gradients of the many samples that are something else. It needs class counts
@@ -31,9 +32,11 @@ class EQL(Method):
         threshold: A class whose share of the training samples is below is rare (the authors' lambda). None, the
             default, is 1 / (2 C), half of an equal share: 0.005 with 100 classes, as is usual on CIFAR100-LT (the
             article: 0.003), and 0.25 with two classes, so that the small one of two is rare. 0 is cross-entropy.
+            With boxes None is 0.00176, the article's on LVIS, where it is a hundred images; small data need more.
         gamma: Probability of ignoring; default 0.9, as is usual on CIFAR100-LT (the article: 0.95).
         form: ``softmax``, or ``sigmoid`` as in detectors and in the public code of CDB. The latter starts from biases
-            at -log(C - 1), and its softmax probabilities in prediction are no calibrated ones.
+            at -log(C - 1), and its softmax probabilities in prediction are no calibrated ones. Boxes know this form
+            alone, and it scores them, too; gamma has no part there.
 
     Reference:
         Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020.
@@ -41,6 +44,7 @@ class EQL(Method):
 
     name = "eql"
     title = "Equalisation loss"
+    tasks = ("classify", "video", "detect", "segment")
     reference = """
 @inproceedings{tan2020equalization,
   title     = {Equalization Loss for Long-Tailed Object Recognition},
@@ -63,5 +67,9 @@ class EQL(Method):
         return EqualizationLoss(class_counts, threshold=self.threshold, gamma=self.gamma, form=self.form)
 
     def parts(self, stats: ClassStats) -> Parts:
+        if stats.boxes:
+            options = {} if self.threshold is None else {"threshold": self.threshold}
+            loss = BoxEqualizationLoss(stats.image_counts, len(stats.classes_of_images), **options)
+            return Parts(criterion=loss, head=with_prior_bias)
         criterion = self._loss(stats.class_counts)
         return Parts(criterion=criterion, head=with_prior_bias if self.form == "sigmoid" else None)

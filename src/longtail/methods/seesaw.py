@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import math
 
+from torch import nn
+
 from longtail.errors import LongtailError
 from longtail.functional._checks import check_range
-from longtail.losses import SeesawLoss
-from longtail.methods._heads import CosineHead
+from longtail.losses import BoxSeesawLoss, SeesawLoss
+from longtail.methods._heads import CosineHead, with_outputs
 from longtail.methods.base import ClassStats, Method, Parts, register
 
 __all__ = ["Seesaw"]
@@ -23,7 +25,8 @@ class Seesaw(Method):
     Formula:
         Cross-entropy of ``z_j + log S_yj`` with, for wrong classes j,
         ``S_yj = min(1, (N_j / N_y) ** p) * max(1, (s_j / max(s_y, eps)) ** q)``; N counts the labels seen so far in
-        training, s are the softmax probabilities taken as constants. Plain logits in evaluation.
+        training, s are the softmax probabilities taken as constants. Plain logits in evaluation. With boxes it judges
+        the foreground alone, and two more logits tell foreground from background.
 
     When to use:
         In instance segmentation and detection, for which it was made, and in classification as an alternative to
@@ -43,6 +46,7 @@ class Seesaw(Method):
 
     name = "seesaw"
     title = "Seesaw loss"
+    tasks = ("classify", "video", "detect", "segment")
     reference = """
 @inproceedings{wang2021seesaw,
   title     = {Seesaw Loss for Long-Tailed Instance Segmentation},
@@ -67,7 +71,15 @@ class Seesaw(Method):
             raise LongtailError(f"normalized is {self.normalized!r}: it must be True or False")
 
     def parts(self, stats: ClassStats) -> Parts:
-        criterion = SeesawLoss(stats.num_classes, p=self.p, q=self.q, eps=self.eps)
-        return Parts(
-            criterion=criterion, head=functools.partial(CosineHead, scale=self.scale) if self.normalized else None
-        )
+        options = {"p": self.p, "q": self.q, "eps": self.eps}
+        scale = self.scale if self.normalized else None
+        if stats.boxes:
+            criterion = BoxSeesawLoss(stats.num_classes, **options)
+            return Parts(criterion=criterion, head=functools.partial(_head, outputs=criterion.num_logits, scale=scale))
+        criterion = SeesawLoss(stats.num_classes, **options)
+        return Parts(criterion=criterion, head=functools.partial(CosineHead, scale=scale) if scale else None)
+
+
+def _head(linear: nn.Linear, *, outputs: int, scale: float | None) -> nn.Module:
+    wider = with_outputs(linear, outputs=outputs)
+    return CosineHead(wider, scale=scale) if scale else wider

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from longtail.errors import LongtailError
 from longtail.models.weights import read_weights
@@ -15,7 +15,7 @@ __all__ = ["box_classifier", "create_detector", "list_detectors"]
 
 _BACKBONES = {"resnet18_fpn": "resnet18", "resnet50_fpn": "resnet50", "resnet101_fpn": "resnet101"}
 _SMALL = 400
-"""Images whose shorter side is below this get the smaller anchors, and fewer proposals."""
+"""Images whose shorter side is below this get the smaller anchors, and fewer proposals and detections."""
 _OWN_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
 """What depends on the classes."""
 
@@ -31,24 +31,29 @@ def create_detector(
     num_classes: int,
     image_size: int = 800,
     weights: str | Path | None = None,
+    frozen_norm: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Build a detector for C classes and the background.
 
-    Without weights the normalisation is by groups, which small batches can train. With a file of weights it is the
-    frozen batch normalisation of the published models, and the first two stages of the backbone stay frozen, as usual.
+    Without weights the normalisation is by groups, which small batches can train. With a file of weights it is what the
+    file holds: groups, or the frozen batch normalisation of the published models, where the first two stages of the
+    backbone stay frozen, as usual.
 
     Args:
-        name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``; the same with ``resnet18_fpn``, small enough for a
-            CPU, or ``resnet101_fpn``.
+        name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``; the same with ``resnet101_fpn``, or with
+            ``resnet18_fpn`` and a mask head of two narrow layers, small enough for a CPU.
         num_classes: C, without the background.
         image_size: Shorter side in pixels to which images are brought; the longer one is at most 5 / 3 of it.
         weights: File of a detector of the same kind with any classes (such as torchvision's for COCO: what depends on
             the classes then starts anew), or of its backbone as a classifier. What it says is kept in ``notes``.
+        frozen_norm: Frozen batch normalisation without a file, for weights that are loaded later; the model says in
+            ``frozen_norm`` what it has.
         **options: Of torchvision's `FasterRCNN` and `MaskRCNN`.
 
     Returns:
-        A torchvision detector. It returns the 300 best boxes of an image, down to a score of 0.001.
+        A torchvision detector. It returns the 300 best boxes of an image (100 below 400 pixels), down to a score
+        of 0.001.
 
     Raises:
         LongtailError: unknown name, a size out of range, or unfit weights.
@@ -56,6 +61,7 @@ def create_detector(
     from torchvision.models.detection import FasterRCNN, MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
     from torchvision.ops import FrozenBatchNorm2d
 
     kind, _, backbone = name.lower().partition("rcnn_")
@@ -63,9 +69,11 @@ def create_detector(
         raise LongtailError(f"unknown detector {name!r}: known are {', '.join(list_detectors())}")
     if num_classes < 1 or image_size < 32:
         raise LongtailError(f"{num_classes} classes at {image_size} pixels: it takes a class and 32 pixels at least")
-    norm = FrozenBatchNorm2d if weights else partial(nn.GroupNorm, 16)
+    given = read_weights(Path(weights)) if weights else {}
+    published = frozen_norm or any(key.endswith("running_mean") for key in given)
+    norm = FrozenBatchNorm2d if published else partial(nn.GroupNorm, 16)
     body = resnet_fpn_backbone(
-        backbone_name=_BACKBONES[backbone], weights=None, norm_layer=norm, trainable_layers=3 if weights else 5
+        backbone_name=_BACKBONES[backbone], weights=None, norm_layer=norm, trainable_layers=3 if published else 5
     )
     settings: dict[str, Any] = {
         "min_size": image_size,
@@ -77,8 +85,13 @@ def create_detector(
         sizes = tuple((side,) for side in (8, 16, 32, 64, 128))
         settings["rpn_anchor_generator"] = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
         settings |= {"rpn_post_nms_top_n_train": 500, "rpn_post_nms_top_n_test": 300, "box_batch_size_per_image": 128}
+        settings["box_detections_per_img"] = 100
     model = (FasterRCNN if kind == "faster" else MaskRCNN)(body, num_classes + 1, **settings | options)
-    model.notes = _load(model, Path(weights)) if weights else []  # type: ignore[assignment]
+    if kind == "mask" and backbone == "resnet18_fpn":
+        model.roi_heads.mask_head = MaskRCNNHeads(body.out_channels, (64, 64), 1)
+        model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, num_classes + 1)
+    model.frozen_norm = published  # type: ignore[assignment]
+    model.notes = _load(model, Path(weights), given) if weights else []  # type: ignore[assignment]
     return model
 
 
@@ -91,8 +104,8 @@ def box_classifier(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
     return predictor, "cls_score", layer
 
 
-def _load(model: nn.Module, file: Path) -> list[str]:
-    given, own = read_weights(file), model.state_dict()
+def _load(model: nn.Module, file: Path, given: dict[str, Tensor]) -> list[str]:
+    own = model.state_dict()
     if "conv1.weight" in given and "layer1.0.conv1.weight" in given:  # a classifier: its backbone
         prefix, notes = "backbone.body.", [f"{file.name} is a classifier: only its backbone is taken"]
         given = {prefix + key: value for key, value in given.items() if prefix + key in own}

@@ -113,10 +113,10 @@ def frequency_or_difficulty(c: Comparison) -> Advice | None:
         return None
     return Advice(
         "Trust difficulty more than frequency here",
-        "How many images a class has says little about how well it is recognised. Methods that weigh by class counts "
+        "How many samples a class has says little about how well it is recognised. Methods that weigh by class counts "
         "(cb, cfs, class-aware) then lift classes that need no help; prefer cdb-w or cdb-s, and look at the hard "
         "frequent classes.",
-        f"Rank correlation of training images and {group.label}'s accuracy over {len(known)} classes: {rho:.2f}.",
+        f"Rank correlation of training samples and {group.label}'s accuracy over {len(known)} classes: {rho:.2f}.",
     )
 
 
@@ -132,7 +132,7 @@ def few_behind_many(c: Comparison) -> Advice | None:
     first = f"Try {' and '.join(missing[:2])}" if missing else "Try a larger fixed tau (1.5 or 2) for cdb-s or cdb-w"
     return Advice(
         f"The {group} classes are still far behind",
-        f"{first}, with min_difficulty raised if weights jump; stronger augmentation and more images of the rare "
+        f"{first}, with min_difficulty raised if weights jump; stronger augmentation and more samples of the rare "
         "classes help where no weighting can.",
         f"{c.best.label}: many-shot {percent(many)} %, {group} {percent(rare)} %, {percent(many - rare)} points apart.",
     )
@@ -229,7 +229,7 @@ def weights_jump(c: Comparison) -> Advice | None:
 
 
 def unmeasured_classes(c: Comparison) -> Advice | None:
-    """Classes without held-out images."""
+    """Classes without held-out samples."""
     val = c.data.counts.get("val")
     if not val or not any(val):
         return None
@@ -238,14 +238,14 @@ def unmeasured_classes(c: Comparison) -> Advice | None:
         return None
     return Advice(
         "Some classes have no held-out image",
-        "Their difficulty cannot be measured, so they follow the option absent. Add images, or raise the held-out "
+        "Their difficulty cannot be measured, so they follow the option absent. Add samples, or raise the held-out "
         "share with --val-fraction.",
         f"{len(without)} of {len(val)} classes: {_some(without)}.",
     )
 
 
 def coarse_difficulty(c: Comparison) -> Advice | None:
-    """Very few held-out images a class."""
+    """Very few held-out samples a class."""
     present = [n for n in c.data.counts.get("val", ()) if n > 0]
     if not present or float(np.median(present)) >= 5:
         return None
@@ -253,7 +253,7 @@ def coarse_difficulty(c: Comparison) -> Advice | None:
     return Advice(
         "The held-out classes are tiny",
         "Accuracy, and so difficulty, moves in coarse steps. Smooth it with momentum, or raise --val-fraction.",
-        f"Median class size in the held-out split: {median:.3g} images, so one image is {100 / median:.0f} points.",
+        f"Median class size in the held-out split: {median:.3g} samples, so one sample is {100 / median:.0f} points.",
     )
 
 
@@ -264,7 +264,7 @@ def held_out_gap(c: Comparison) -> Advice | None:
         return None
     return Advice(
         "Test is clearly worse than the held-out split",
-        "Look for near-duplicates between train and held-out images, or for a test set from another source; choose "
+        "Look for near-duplicates between train and held-out samples, or for a test set from another source; choose "
         "settings on a held-out split that resembles the test set.",
         f"{c.best.label}: macro recall {percent(val)} % held out, {percent(test)} % on test.",
     )
@@ -290,7 +290,7 @@ def overfitting(c: Comparison) -> Advice | None:
     if last > 0.05 * first or gain > 0.005 or curve[-1] > 0.98:
         return None
     return Advice(
-        "The model has learnt its training images by heart",
+        "The model has learnt its training samples by heart",
         "More epochs will not help. Try stronger augmentation, more weight decay, a smaller or pretrained model, or "
         "the weights of model_best.safetensors.",
         f"{c.best.label}: training loss fell from {first:.3g} to {last:.2g} while held-out accuracy moved by "
@@ -321,11 +321,11 @@ def dead_classes(c: Comparison) -> Advice | None:
     if not dead:
         return None
     train = c.data.counts.get("train")
-    names = [c.data.class_names[i] + (f" ({train[i]} images)" if train else "") for i in dead]
+    names = [c.data.class_names[i] + (f" ({train[i]} samples)" if train else "") for i in dead]
     return Advice(
         "Some classes are never recognised",
         "See whom they are taken for in the confusion above: merge or re-label classes that look alike, and collect "
-        "images for those with almost none.",
+        "samples for those with almost none.",
         f"{c.best.label} has 0 % on {len(dead)} of {len(per_class)} classes: {_some(names)}.",
     )
 

@@ -56,13 +56,13 @@ def _methods(c: Comparison, looks: Looks) -> Block:
     if differences is not None:
         remarks.append(
             "Paired differences compare runs with the same seed. The 95 % interval is Student's t over the seeds: it "
-            "covers the luck of initialisation and order, not that of drawing the test images, and is not corrected "
+            "covers the luck of initialisation and order, not that of drawing the test samples, and is not corrected "
             "for the number of methods and measures looked at. Cells without better or worse are not beyond it."
         )
     elif c.baseline is not None and len(c.groups) > 1:
         remarks.append(f"No other method has a seed in common with {c.baseline.label}: no differences can be paired.")
     if tested := sum(c.data.counts.get("test", ())):
-        remarks.append(f"The test split has {tested} images: one image is {100 / tested:.2g} points of error.")
+        remarks.append(f"The test split has {tested} samples: one sample is {100 / tested:.2g} points of error.")
     if meanings := [f"{m.title}: {m.meaning}" for m in c.shown if m.meaning]:
         remarks.append("; ".join(meanings) + ".")
     tables = (method_table(c, c.shown), *([differences] if differences else []))
@@ -83,13 +83,13 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
             if rho is not None and len(known) >= 5:
                 rhos.append(f"{rho:.2f} for {group.label}")
         groups = ", ".join(f"{n} {name}" for name, n in shot_groups(train))
-        text.append(f"Classes by training images: {groups}.")
+        text.append(f"Classes by training samples: {groups}.")
         if rhos:
             text.append(
-                f"Rank correlation of training images and {what}: {', '.join(rhos)} "
+                f"Rank correlation of training samples and {what}: {', '.join(rhos)} "
                 "(1: frequency decides which classes are easy, 0: it says nothing)."
             )
-        extremes = f" from {max(train)} down to {min(train)} images"
+        extremes = f" from {max(train)} down to {min(train)} samples"
     drawn = "Mean over seeds; error bars: one standard deviation."
     if c.data.num_classes > figures.NAMED_CLASSES:
         drawn = "Dots: single classes, mean over seeds" + ("." if len(c.groups) <= 4 else ", best method and baseline.")
@@ -102,7 +102,7 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
     picture = Picture(
         "class_accuracy",
         figures.class_accuracy(c, looks),
-        f"Two charts over the {c.data.num_classes} classes, most frequent first: training images{extremes}, and below "
+        f"Two charts over the {c.data.num_classes} classes, most frequent first: training samples{extremes}, and below "
         f"it the test {what} of each class for {', '.join(g.label for g in c.groups)}.{hardest}",
         f"{drawn} Dashed lines separate the many-, medium- and few-shot classes. If frequency alone made classes "
         "hard, the curves would fall evenly from left to right.",
@@ -154,7 +154,7 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
                 f"difficulty-{group.label}",
                 figures.difficulty(c, run, d, looks[group.label].name),
                 f"Per class and epoch: {kind} under {group.label}, {run.relative}. Hardest in the last epoch: {told}.",
-                f"{group.label}: one run ({run.relative}), classes sorted by training images."
+                f"{group.label}: one run ({run.relative}), classes sorted by training samples."
                 + (
                     " Weights above 1 make a class count more."
                     if d.weighted
@@ -213,7 +213,7 @@ def _confusion(c: Comparison, looks: Looks) -> Block | None:
     picture = Picture(
         "confusion",
         figures.confusion(c, best, shown, predicted, drawn),
-        f"Matrix: for each of {len(shown)} classes the share of its test images by predicted class, under "
+        f"Matrix: for each of {len(shown)} classes the share of its test samples by predicted class, under "
         f"{best.label}. The table below tells the same in words.",
         f"{best.label}, all seeds together; each row sums to 100 %; frames mark right answers; shares below 0.5 % "
         "are left blank.",
@@ -244,7 +244,7 @@ def _hardest_table(c: Comparison, hardest: Sequence[int], share: Mapping[int, np
             top = [j for j in np.argsort(-wrong, kind="stable")[:3] if wrong[j] > 0]
             cells.append(", ".join(f"{names[j]} ({100 * wrong[j]:.0f} %)" for j in top) or NOTHING)
         rows.append(tuple(cells))
-    columns = ["Class", "Training images", "Test images", f"{c.best.label}, %"]
+    columns = ["Class", "Training samples", "Test samples", f"{c.best.label}, %"]
     columns += [f"{other.label}, %"] if other else []
     columns += ["Taken for"] if share else []
     title = f"{c.title}: the {len(rows)} classes with the lowest test {c.measures.per_class} under {c.best.label}"
@@ -281,7 +281,7 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     if hardware := dict.fromkeys(run.hardware for run in runs if run.hardware):
         text.append(f"Hardware: {'; '.join(hardware)}.")
     if c.data.model:
-        size = f", images of {c.data.image_size} pixels" if c.data.image_size else ""
+        size = f", {c.data.image_size} pixels a side" if c.data.image_size else ""
         text.append(f"Model: {c.data.model}{size}.")
     if differing:
         text.append(f"Careful: runs also differ in {', '.join(differing)}: methods do not compete on equal terms.")
@@ -311,7 +311,7 @@ def _split_table(c: Comparison) -> Table:
         present = [n for n in counts if n > 0]
         low, high = (str(min(present)), str(max(present))) if present else (NOTHING, NOTHING)
         rows.append((split, str(sum(counts)), f"{len(present)} of {len(counts)}", high, low))
-    columns = ("Split", "Images", "Classes present", "Largest class", "Smallest class present")
+    columns = ("Split", "Samples", "Classes present", "Largest class", "Smallest class present")
     return Table("Splits", columns, tuple(rows))
 
 

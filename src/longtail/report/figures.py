@@ -70,7 +70,7 @@ def _turn_if_crowded(ax: Axes, names: Sequence[str]) -> None:
 
 
 def class_accuracy(c: Comparison, looks: Looks) -> bytes:
-    """Training images of each class above, each method's test performance below (the paper's Fig. 1)."""
+    """Training samples of each class above, each method's test performance below (the paper's Fig. 1)."""
     ranks, what = _Ranks.of(c), c.measures.per_class
     figure = new_figure(6.4)
     top, ax = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
@@ -91,7 +91,7 @@ def class_accuracy(c: Comparison, looks: Looks) -> bytes:
             a.axvline(border, color="#888888", linewidth=1, linestyle=(0, (2, 2)))
     ranks.label(ax)
     ax.set(ylabel=f"Test {what} (%)", ylim=(-3, 103), xlim=(0.4, len(ranks) + 0.6))
-    top.set_title(drawable(f"{short(c.title, 60)}: training images of each class", "training images of each class"))
+    top.set_title(drawable(f"{short(c.title, 60)}: training samples of each class", "training samples of each class"))
     smoothed = "" if ranks.names else f"; line: mean over {_window(len(ranks))} neighbouring classes"
     ax.set_title(f"Test {what} of each class{smoothed}")
     legend(figure, ax)
@@ -111,7 +111,7 @@ def _counts(ax: Axes, ranks: _Ranks) -> None:
         ax.fill_between(x, bottom, np.maximum(ranks.counts, bottom), step="mid", color="#9aa5b1", linewidth=0)
     if log:
         ax.set_yscale("log")
-    ax.set(ylabel="Images" + (" (log scale)" if log else ""))
+    ax.set(ylabel="Samples" + (" (log scale)" if log else ""))
     top = float(ranks.counts.max(initial=1))
     ax.set_ylim(bottom, top * (2.5 if log else 1.15))
     if len(ranks) <= LINED_CLASSES:
@@ -257,7 +257,7 @@ def difficulty(c: Comparison, run: Run, measured: Difficulty, name: str) -> byte
         ax.set_title(heading)
         _epoch_axis(ax)
     if lines:
-        legend(figure, axes[0], title="Class (training images)")
+        legend(figure, axes[0], title="Class (training samples)")
     else:
         ranks.label(axes[0], vertical=True)
     return png(figure)
@@ -323,5 +323,5 @@ def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Seque
     ax.set(
         xlabel="Predicted class", ylabel="True class", title=f"{what}, {drawable(short(group.label), 'best method')}"
     )
-    figure.colorbar(image, ax=ax, label="Share of the class's test images (%)", pad=0.02)
+    figure.colorbar(image, ax=ax, label="Share of the class's test samples (%)", pad=0.02)
     return png(figure)

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["FEW", "MANY", "MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
 
-# Shot groups by training images, the rule of `metrics.json`: many > 100 >= medium >= 20 > few.
+# Shot groups by training samples, the rule of `metrics.json`: many > 100 >= medium >= 20 > few.
 MANY, FEW = 100, 20
 
 
@@ -53,7 +53,7 @@ class MeasureSet:
     Args:
         requires: Key of ``metrics.json`` that marks the task.
         measures: In the order of the tables.
-        headline: Key that decides which method won, on a test split with about equally many images a class.
+        headline: Key that decides which method won, on a test split with about equally many samples a class.
         unbalanced_headline: The same where the test split is itself long-tailed.
         groups: Keys of the class groups with their titles, all classes first.
         per_class: What ``per_class`` holds.
@@ -74,19 +74,19 @@ MEASURE_SETS = (
     MeasureSet(
         requires="top1",
         measures=(
-            Measure("top1", "Top-1", "share of test images whose first answer is right", shown=False),
-            Measure("top5", "Top-5", "share of test images with the right class among the first five answers"),
+            Measure("top1", "Top-1", "share of test samples whose first answer is right", shown=False),
+            Measure("top5", "Top-5", "share of test samples with the right class among the first five answers"),
             Measure("precision", "Macro precision", "mean over classes: share of a class's answers that are right"),
             Measure("recall", "Macro recall", "mean over classes of the class's accuracy; every class counts the same"),
             Measure("f1", "Macro F1", "mean over classes of the harmonic mean of precision and recall"),
-            Measure("many", "Many-shot", f"accuracy on classes with more than {MANY} training images"),
-            Measure("medium", "Medium-shot", f"accuracy on classes with {FEW} to {MANY} training images"),
-            Measure("few", "Few-shot", f"accuracy on classes with fewer than {FEW} training images"),
-            Measure("error", "Error", "share of test images answered wrongly", lower_is_better=True, of=_error),
+            Measure("many", "Many-shot", f"accuracy on classes with more than {MANY} training samples"),
+            Measure("medium", "Medium-shot", f"accuracy on classes with {FEW} to {MANY} training samples"),
+            Measure("few", "Few-shot", f"accuracy on classes with fewer than {FEW} training samples"),
+            Measure("error", "Error", "share of test samples answered wrongly", lower_is_better=True, of=_error),
         ),
         headline="error",
         unbalanced_headline="recall",
-        groups=(("top1", "All test images"), ("many", "Many-shot"), ("medium", "Medium-shot"), ("few", "Few-shot")),
+        groups=(("top1", "All test samples"), ("many", "Many-shot"), ("medium", "Medium-shot"), ("few", "Few-shot")),
         per_class="accuracy",
     ),
     MeasureSet(
@@ -125,7 +125,7 @@ def measure_set(metrics: Mapping[str, Any]) -> MeasureSet:
 def shot_groups(train_counts: tuple[int, ...]) -> list[tuple[str, int]]:
     """The shot groups that have classes and their number of classes, most frequent first."""
     groups = (
-        (f"many-shot (> {MANY} images)", lambda n: n > MANY),
+        (f"many-shot (> {MANY} samples)", lambda n: n > MANY),
         (f"medium-shot ({FEW} to {MANY})", lambda n: FEW <= n <= MANY),
         (f"few-shot (< {FEW})", lambda n: n < FEW),
     )

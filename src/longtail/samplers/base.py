@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -97,15 +97,27 @@ class ClassIndex:
     It takes 4 bytes a sample (8 from 2^31 samples on) and is built chunk by chunk, without a sorted copy of the labels.
 
     Args:
-        labels: Class index of every sample, ``[N]``: tensor, array or list of whole numbers >= 0.
+        labels: Class index of every sample, ``[N]``: tensor, array or list of whole numbers >= 0. Or the classes of
+            every sample, a list of lists: a sample then belongs to each of its classes, or to none.
         num_classes: Labels must be below it; None: one more than the largest label.
 
     Raises:
         LongtailError: no labels, not one whole number per sample, or a label out of range.
     """
 
-    def __init__(self, labels: Tensor | Sequence[int], *, num_classes: int | None = None) -> None:
-        values = as_tensor("labels", labels)
+    def __init__(
+        self, labels: Tensor | Sequence[int] | Sequence[Sequence[int]], *, num_classes: int | None = None
+    ) -> None:
+        rows = None
+        if isinstance(labels, list | tuple) and labels and all(isinstance(own, list | tuple) for own in labels):
+            own_classes = cast(Sequence[Sequence[int]], labels)
+            if twice := [row for row, own in enumerate(own_classes) if len(set(own)) < len(own)]:
+                raise LongtailError(f"labels: sample {twice[0]} names a class twice: list the indices of its classes")
+            rows = torch.tensor([row for row, own in enumerate(own_classes) for _ in own], dtype=torch.int64)
+            values = as_tensor("labels", [c for own in own_classes for c in own])
+            values = values if len(values) else values.long()
+        else:
+            values = as_tensor("labels", labels)
         if values.dim() != 1 or values.is_floating_point() or values.is_complex():
             kind = f"{values.dtype} of shape {list(values.shape)}"
             raise LongtailError(f"labels must be one whole number per sample, [N], not {kind}")
@@ -117,6 +129,7 @@ class ClassIndex:
             wrong = least if least < 0 else most
             raise LongtailError(f"label {wrong} is out of range: labels are class indices from 0 to {limit - 1}")
         size = most + 1 if num_classes is None else num_classes
+        self.samples = len(values) if rows is None else len(labels)
         step = max(_CHUNK, size)
         self.count = torch.zeros(size, dtype=torch.int64)
         for chunk in values.split(step):
@@ -130,9 +143,12 @@ class ClassIndex:
             place = torch.arange(len(label)) + (free - (count.cumsum(0) - count)).index_select(0, label)
             self.order[place] = (sample + first).to(self.order.dtype)
             free += count
+        if rows is not None:
+            self.order = rows[self.order.long()]
 
     def __len__(self) -> int:
-        return len(self.order)
+        """N, the number of samples."""
+        return self.samples
 
 
 def as_tensor(name: str, values: Any) -> Tensor:
@@ -152,4 +168,6 @@ def whole_number(name: str, value: int, *, least: int | None = None) -> int:
         raise LongtailError(f"{name} must be a whole number{bound}, not {value!r}") from None
     if isinstance(value, bool) or (least is not None and number < least):
         raise LongtailError(f"{name} must be a whole number{bound}, not {value!r}")
+    if abs(number) >= 2**63:
+        raise LongtailError(f"{name} is larger than 2 ** 63 - 1: choose a smaller number")
     return number

@@ -34,7 +34,8 @@ class ClassWeightedSampler(TwoLevelSampler):
     `TwoLevelSampler` for memory and speed.
 
     Args:
-        labels: Class index of every sample, ``[N]``: tensor, array or list.
+        labels: Class index of every sample, ``[N]``: tensor, array or list. Or a list of the classes of every sample,
+            which is then drawn by any of them; one without a class is not drawn.
         weight: Class weights >= 0, ``[C]``, or an object whose ``weight`` they are (`ClassDifficulty`).
         num_samples: Indices in an epoch over all ranks; default N.
         seed: Seed of the draws; the same on every rank.
@@ -48,7 +49,7 @@ class ClassWeightedSampler(TwoLevelSampler):
 
     def __init__(
         self,
-        labels: Tensor | Sequence[int],
+        labels: Tensor | Sequence[int] | Sequence[Sequence[int]],
         weight: Tensor | Sequence[float] | HasWeight,
         *,
         num_samples: int | None = None,

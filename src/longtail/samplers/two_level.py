@@ -23,7 +23,8 @@ class TwoLevelSampler(EpochSampler):
     classes.
 
     Args:
-        labels: Class index of every sample, ``[N]``: tensor, array or list.
+        labels: Class index of every sample, ``[N]``: tensor, array or list. Or a list of the classes of every sample,
+            which is then drawn by any of them; one without a class is not drawn.
         num_classes: Labels must be below it; None: one more than the largest label.
         num_samples: Indices in an epoch over all ranks; None: N.
         seed, num_replicas, rank: See `EpochSampler`.
@@ -34,7 +35,7 @@ class TwoLevelSampler(EpochSampler):
 
     def __init__(
         self,
-        labels: Tensor | Sequence[int],
+        labels: Tensor | Sequence[int] | Sequence[Sequence[int]],
         *,
         num_classes: int | None = None,
         num_samples: int | None,

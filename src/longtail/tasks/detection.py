@@ -23,7 +23,7 @@ from longtail.metrics.masks import mask_api
 from longtail.models.detectors import create_detector
 from longtail.tasks.image import Evaluation
 
-__all__ = ["DetectionTask"]
+__all__ = ["DetectionTask", "coco_results"]
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 CACHE_BYTES = 1 << 30
@@ -71,6 +71,7 @@ class DetectionTask:
         self._threads = ThreadPoolExecutor(workers) if workers > 0 else None
         self._cache: dict[tuple[str, int], Tensor] = {}
         self._cached = 0
+        self._frozen_norm = False
 
     def description(self) -> dict[str, Any]:
         """``data.json``: what `predict` and the report must know of the data."""
@@ -87,6 +88,7 @@ class DetectionTask:
             "image_size": self.image_size,
             "masks": self.masks,
             "model": self.model_name,
+            "frozen_norm": self._frozen_norm,
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:
@@ -98,11 +100,18 @@ class DetectionTask:
             weights=weights,
             **self.options,
         )
+        self._frozen_norm = model.frozen_norm
         return model.to(self.device)
 
     def stats(self, *, epochs: int, seed: int) -> ClassStats:
         """What a method may know of the training split: instances for class counts."""
-        return ClassStats(class_counts=self.class_counts, epochs=epochs, seed=seed)
+        return ClassStats(
+            class_counts=self.class_counts,
+            epochs=epochs,
+            seed=seed,
+            task="segment" if self.masks else "detect",
+            labels_per_image=self.data.train.labels_per_image(),
+        )
 
     def split(self, name: str) -> BoxSplit:
         """One of ``train``, ``val``, ``test``, ``select``."""
@@ -258,19 +267,27 @@ class DetectionTask:
         self, part: BoxSplit, rows: Sequence[int], outputs: Sequence[dict[str, Tensor]]
     ) -> list[dict[str, Any]]:
         """Detections in COCO's format of results, with the row of their image."""
-        results = []
-        for row, output in zip(rows, outputs, strict=True):
-            boxes = torch.cat([output["boxes"][:, :2], output["boxes"][:, 2:] - output["boxes"][:, :2]], dim=1)
-            masks = (output["masks"][:, 0] > 0.5).byte().cpu().numpy() if "masks" in output else [None] * len(boxes)
-            for box, score, label, mask in zip(
-                boxes.tolist(), output["scores"].tolist(), output["labels"].tolist(), masks, strict=True
-            ):
-                result = {"row": row, "image_id": part.images[row]["id"], "bbox": box, "score": score}
-                result["category_id"] = part.categories[label - 1]["id"]
-                if mask is not None:
-                    result["segmentation"] = mask_api().encode(np.asfortranarray(mask))
-                results.append(result)
-        return results
+        ids = [category["id"] for category in part.categories]
+        return [
+            result | {"row": row}
+            for row, output in zip(rows, outputs, strict=True)
+            for result in coco_results(output, part.images[row]["id"], ids)
+        ]
+
+
+def coco_results(output: dict[str, Tensor], image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
+    """What a detector found in one image, in COCO's format of results, the best first."""
+    boxes = torch.cat([output["boxes"][:, :2], output["boxes"][:, 2:] - output["boxes"][:, :2]], dim=1)
+    masks = (output["masks"][:, 0] > 0.5).byte().cpu().numpy() if "masks" in output else [None] * len(boxes)
+    results = []
+    for box, score, label, mask in zip(
+        boxes.tolist(), output["scores"].tolist(), output["labels"].tolist(), masks, strict=True
+    ):
+        result = {"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
+        if mask is not None:
+            result["segmentation"] = mask_api().encode(np.asfortranarray(mask))
+        results.append(result)
+    return results
 
 
 def _bare(model: nn.Module) -> nn.Module:

@@ -27,6 +27,10 @@ from longtail.training.folder import RunFolder
 __all__ = ["evaluate", "export", "load_run", "predict"]
 
 
+_IMAGE_KEYS = ["channels", "data_channels", "mean", "std", "center_crop"]
+_BOX_KEYS = ["category_ids", "frequency", "rules", "masks", "frozen_norm"]
+
+
 class Trained:
     """A finished run: its model, ready to use, and what belongs to it.
 
@@ -48,27 +52,17 @@ class Trained:
                 f"longtail train --config {folder.path}/config.json --out {folder.path}"
             )
         self.folder, self.config = folder, folder.config()
-        if self.config.task in ("detect", "segment"):
-            raise LongtailError(
-                f"{folder.path} is a run of --task {self.config.task}: evaluate, predict and export know labels only "
-                "so far; its results are in metrics.json"
-            )
+        self.boxes = self.config.task in ("detect", "segment")
         self.info: dict[str, Any] = read_json(folder.path / "data.json")
-        needed = "class_names class_counts model image_size channels data_channels mean std center_crop".split()
+        needed = ["class_names", "class_counts", "model", "image_size"]
+        needed += _BOX_KEYS if self.boxes else _IMAGE_KEYS
         if missing := [key for key in needed if key not in self.info]:
             raise LongtailError(f"{folder.path}/data.json lacks {missing[0]}: train the run again with this version")
         self.class_names: list[str] = self.info["class_names"]
         self.device = torch.device(
             "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
         )
-        model = create_model(
-            self.info["model"],
-            num_classes=len(self.class_names),
-            in_channels=self.info["channels"],
-            image_size=self.info["image_size"],
-            frames=self.info.get("frames", 0),
-        )
-        attach(model, folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])))
+        model = self._detector() if self.boxes else self._classifier()
         which = weights or self.config.final
         path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
         try:
@@ -76,6 +70,22 @@ class Trained:
         except RuntimeError as error:
             raise LongtailError(f"{path} does not fit the run's model ({error}): train the run again") from None
         self.model: nn.Module = model.to(self.device).eval()
+
+    def _classifier(self) -> nn.Module:
+        model = create_model(
+            self.info["model"],
+            num_classes=len(self.class_names),
+            in_channels=self.info["channels"],
+            image_size=self.info["image_size"],
+            frames=self.info.get("frames", 0),
+        )
+        attach(model, self.folder.method().parts(ClassStats(class_counts=self.info["class_counts"]["train"])))
+        return model
+
+    def _detector(self) -> nn.Module:
+        from longtail.training.apply_boxes import trained_detector  # loads torchvision's detectors
+
+        return trained_detector(self)
 
     def autocast(self) -> torch.autocast:
         """The precision that the run was trained and judged in."""
@@ -102,6 +112,10 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
     """
     trained = Trained(run, device=device)
     config: RunConfig = trained.config
+    if trained.boxes:
+        from longtail.training.apply_boxes import evaluate_boxes  # loads torchvision's detectors
+
+        return evaluate_boxes(trained, split=split, data=data)
     content = load_data(
         data or config.data,
         imbalance=config.imbalance if data is None else None,
@@ -167,12 +181,12 @@ def image_files(paths: Sequence[str | Path], *, clips: bool = False) -> list[str
 
 @torch.inference_mode()
 def predict(
-    run: str | Path, files: Sequence[str | Path], *, top: int = 1, device: str = "auto"
+    run: str | Path | Trained, files: Sequence[str | Path], *, top: int = 1, device: str = "auto"
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Label image files, or clips if the run was trained on clips.
 
     Args:
-        run: The run folder.
+        run: The run folder, or the run as `load_run` gives it.
         files: Image files, video files or folders of frames, or folders of them.
         top: Number of classes to name for each file.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -180,7 +194,9 @@ def predict(
     Yields:
         The file and its ``top`` most likely classes with their softmax probabilities, best first.
     """
-    trained = Trained(run, device=device)
+    trained = run if isinstance(run, Trained) else Trained(run, device=device)
+    if trained.boxes:
+        raise LongtailError(f"{trained.folder.path} finds objects: use longtail.training.apply_boxes.find_objects")
     info = trained.info
     frames = info.get("frames", 0)
     paths = image_files(files, clips=bool(frames))
@@ -230,6 +246,8 @@ def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = No
     if format not in ("onnx", "pt2"):
         raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
     trained = Trained(run)
+    if trained.boxes:
+        raise LongtailError("export is for classifiers: load a detector with longtail.training.apply.load_run")
     size, channels = trained.info["image_size"], trained.info["channels"]
     shape = [3, channels, *([trained.info["frames"]] if trained.info.get("frames") else []), size, size]
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -58,6 +58,8 @@ def train(
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
     if config.task not in method.tasks:
         raise LongtailError(f"{config.method} is made for --task {' and '.join(method.tasks)}, not {config.task}")
+    if method.needs_weights and not config.weights:
+        raise LongtailError(f"{config.method} starts from a trained model: give its file with --weights")
     folder = RunFolder(out)
     folder.check(config)
     accelerator = make_accelerator(config, folder.path)
@@ -136,7 +138,7 @@ class _Loop:
         bounds = stage_bounds(self.parts.stages, self.epochs)
         for stage, first, end in bounds:
             self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=first > 0 and done <= first, prepare=done <= first)
+            self.enter(stage, measure=(first > 0 or stage.measure) and done <= first, prepare=done <= first)
             if state is not None and first < done <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):

@@ -44,7 +44,7 @@ def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
 
 def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Task:
     if config.task in ("detect", "segment"):
-        return _boxes(config, accelerator)
+        return _boxes(config, accelerator, method)
     with accelerator.main_process_first() if config.download else contextlib.nullcontext():
         data = load_data(
             config.data,
@@ -83,10 +83,12 @@ def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Ta
     )
 
 
-def _boxes(config: RunConfig, accelerator: Accelerator) -> DetectionTask:
+def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> DetectionTask:
     from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
 
     assert config.model and config.image_size
+    if getattr(method, "measure", "recall") not in ("recall", "precision", "f1"):
+        raise LongtailError("with boxes the difficulty is measured from decisions: use measure=recall, precision or f1")
     masks = config.task == "segment"
     data = load_boxes(
         config.data,

@@ -1,0 +1,63 @@
+"""A loss of the C foreground classes, made one of C + 1: boxes have a background too."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail.errors import LongtailError
+from longtail.losses.weighted import ClassWeightedLoss
+
+__all__ = ["with_background"]
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def with_background(criterion: Criterion, num_classes: int) -> Criterion:
+    """Let class weights and shifts of logits that know the foreground classes only take the background for what it is.
+
+    The background, label 0, gets weight 1 and no shift. Other criteria, and those that know C + 1 classes, stay as they
+    are.
+
+    Args:
+        criterion: ``(logits [N, C + 1], labels [N]) -> scalar``; it is not changed.
+        num_classes: C.
+
+    Raises:
+        LongtailError: weights for another number of classes.
+    """
+    if not isinstance(criterion, ClassWeightedLoss):
+        return criterion
+    padded = copy.copy(criterion)
+    for source, neutral, take in (
+        (criterion.source, 1.0, padded.set_weight),
+        (criterion.shift, 0.0, padded.set_shift),
+    ):
+        given = num_classes + 1 if source is None else len(_read(source))
+        if given == num_classes:
+            take(_Padded(source, neutral))
+        elif given != num_classes + 1:
+            raise LongtailError(f"{given} class weights for a detector of {num_classes} classes and the background")
+    return padded
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Padded:
+    """A source of one number a class with one more in front, the background's."""
+
+    source: Any
+    background: float
+
+    @property
+    def weight(self) -> Tensor:
+        own = _read(self.source)
+        return torch.cat([own.new_full((1,), self.background), own])
+
+
+def _read(source: Any) -> Tensor:
+    return getattr(source, "weight", source)

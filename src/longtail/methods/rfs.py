@@ -1,0 +1,56 @@
+"""Repeat-factor sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from longtail.functional._checks import check_range
+from longtail.methods.base import ClassStats, Method, Parts, register
+from longtail.samplers import RepeatFactorSampler
+
+__all__ = ["RFS"]
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RFS(Method):
+    r"""Repeat-factor sampling (RFS): images that show a rare category come several times an epoch.
+
+    Formula:
+        With ``f_c`` the share of training images that show category c, ``r_c = max(1, sqrt(threshold / f_c))``; an
+        image comes ``max r_c`` times over its categories, once if it shows nothing. The part after the point is the
+        probability of one time more, drawn anew every epoch. An epoch is longer by the repetitions.
+
+    When to use:
+        In detection and segmentation, where an image shows rare and frequent categories together and cannot be drawn by
+        a class of its own. The usual baseline on LVIS.
+
+    Hyperparameters:
+        threshold: Categories in a smaller share of the images are repeated; default 0.001 (the authors', on LVIS; a
+            small data set needs a larger one). 0 repeats nothing.
+
+    Reference:
+        Gupta, Dollar and Girshick, LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019.
+    """
+
+    name = "rfs"
+    title = "Repeat-factor sampling"
+    tasks = ("classify", "video", "detect", "segment")
+    reference = """
+@inproceedings{gupta2019lvis,
+  title     = {{LVIS}: A Dataset for Large Vocabulary Instance Segmentation},
+  author    = {Gupta, Agrim and Dollar, Piotr and Girshick, Ross},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages     = {5356--5364},
+  year      = {2019},
+}
+"""
+
+    threshold: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_range(self.threshold, "threshold", 0, math.inf, open_high=True)
+
+    def parts(self, stats: ClassStats) -> Parts:
+        return Parts(sampler=RepeatFactorSampler(stats.classes_of_images, threshold=self.threshold, seed=stats.seed))

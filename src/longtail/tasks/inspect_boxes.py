@@ -1,0 +1,87 @@
+"""``longtail inspect`` for boxes: images and instances of every category, frequency groups, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longtail.atomic import atomic
+from longtail.data.boxes import BoxData, inspect_boxes
+from longtail.errors import LongtailError
+
+__all__ = ["inspect_box_data"]
+
+_GROUPS = {"f": ("frequent", "#0072B2"), "c": ("common", "#E69F00"), "r": ("rare", "#D55E00")}
+
+
+def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool = False) -> Iterator[str]:
+    """Lines that describe a detection data set; draws the images and instances of its categories.
+
+    Args:
+        data: The data set.
+        picture: PNG file to write; None: none.
+        verify: Decode every image.
+
+    Raises:
+        LongtailError: with ``verify``, a broken image; or the picture cannot be written.
+    """
+    found = inspect_boxes(data)
+    numbers = f"{found['num_classes']} categories, imbalance {found['imbalance']:.1f}"
+    yield f"{data.name}: {numbers}, rules of {found['rules']}"
+    for name, split in found["splits"].items():
+        absent = sum(n == 0 for n in split["image_counts"])
+        line = f"  {name:<7}{split['images']:>8} images ({split['empty']} show nothing)"
+        line += f", {sum(split['instance_counts'])} objects"
+        yield line + (f"; {absent} categories in no image" if absent else "")
+    groups = (
+        f"{title}: {own['classes']} categories ({own['images']} images, {own['instances']} objects)"
+        for group, (title, _) in _GROUPS.items()
+        if (own := found["groups"][group])["classes"]
+    )
+    yield f"  groups {', '.join(groups)}"
+    yield f"  most    {', '.join(f'{name} ({n})' for name, n in found['largest'])}"
+    yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in found['smallest'])}"
+    for note in found["notes"]:
+        yield f"note: {note}"
+    few = [n for n in found["splits"]["val"]["image_counts"] if 0 < n < 10]
+    if few:
+        yield f"{len(few)} categories are in fewer than 10 held-out images, so their difficulty is coarse"
+    if verify:
+        splits = [split for split in (data.train, data.val, data.test) if split]
+        for split in splits:
+            for row in range(len(split)):
+                split.read(row)
+        yield f"all {sum(map(len, splits))} images decode"
+    if picture is not None:
+        _draw(data, found, picture)
+        yield f"picture: {picture}"
+
+
+def _draw(data: BoxData, found: dict[str, Any], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    train = found["splits"]["train"]
+    order = sorted(range(data.num_classes), key=lambda c: -train["image_counts"][c])
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for group, (title, colour) in _GROUPS.items():
+        places = [i for i, c in enumerate(order) if data.train.categories[c]["frequency"] == group]
+        if places:
+            heights = [train["image_counts"][order[i]] for i in places]
+            axes.bar(places, heights, width=0.9, color=colour, label=f"{title}: images")
+    instances = [train["instance_counts"][c] for c in order]
+    axes.plot(range(len(order)), instances, ".", color="#333333", markersize=4, label="objects")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylabel("in the training images")
+    axes.set_xlabel("categories, most training images first")
+    axes.set_title(f"{data.name}: {train['images']} training images, {len(order)} categories")
+    axes.legend(frameon=False)
+    if len(order) <= 40:
+        axes.set_xticks(range(len(order)), [data.class_names[c] for c in order], rotation=90)
+    try:
+        atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
+    except OSError as error:
+        raise LongtailError(f"{path} cannot be written ({error.strerror}): choose another --out") from None

@@ -1,0 +1,179 @@
+"""Use a finished run with boxes: evaluate, predict, draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from longtail.data import load_boxes
+from longtail.data.boxes import BoxData, BoxSplit
+from longtail.data.photos import read_image
+from longtail.errors import LongtailError
+from longtail.integrations.detection import with_box_criterion
+from longtail.methods import ClassStats
+from longtail.models.detectors import create_detector
+from longtail.tasks.detection import DetectionTask, coco_results
+from longtail.training.attach import attach
+from longtail.training.files import atomic, write_json
+
+if TYPE_CHECKING:
+    from longtail.training.apply import Trained
+
+__all__ = ["evaluate_boxes", "find_objects", "trained_detector", "write_objects"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+
+
+def trained_detector(trained: Trained) -> nn.Module:
+    """The detector of a run without its weights, its boxes scored as the method has it."""
+    info, config = trained.info, trained.config
+    model = create_detector(
+        info["model"],
+        num_classes=len(info["class_names"]),
+        image_size=info["image_size"],
+        frozen_norm=info["frozen_norm"],
+    )
+    counts = info["class_counts"]["train"]
+    parts = trained.folder.method().parts(ClassStats(class_counts=counts, task=config.task))
+    attach(model, parts)
+    return with_box_criterion(model, parts.criterion)
+
+
+def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[str, Any]:
+    """Average precision of a run on a split of its own data, or of other data with the same categories by name."""
+    config, info = trained.config, trained.info
+    content = load_boxes(
+        data or config.data,
+        data_seed=config.data_seed,
+        val_fraction=config.val_fraction,
+        masks=info["masks"],
+        broken="error" if config.broken == "refuse" else "drop",
+    )
+    part = getattr(content, split)
+    if part is None:
+        raise LongtailError(f"{content.name} has no {split!r} split")
+    part = _with_categories(part, content.name, info)
+    content = BoxData(name=content.name, train=part, val=part, test=part, rules=info["rules"])
+    task = DetectionTask(content, model=info["model"], image_size=info["image_size"], device=trained.device)
+    task.class_counts = info["class_counts"]["train"]
+    with trained.autocast():
+        return task.evaluate(trained.model, "test").metrics
+
+
+def _with_categories(part: BoxSplit, name: str, info: dict[str, Any]) -> BoxSplit:
+    """A split with the categories of the run, known by their names."""
+    own = {own: number for number, own in enumerate(info["class_names"])}
+    unknown = [c["name"] for c in part.categories if c["name"] not in own]
+    if unknown:
+        raise LongtailError(f"{name} has a category that the run does not know: {unknown[0]} ({len(unknown)} in all)")
+    identity = {c["id"]: info["category_ids"][own[c["name"]]] for c in part.categories}
+    objects = [
+        [entry | {"category_id": identity[entry["category_id"]]} for entry in map(dict, o)] for o in part.objects
+    ]
+    images = [
+        image | {key: [identity[c] for c in image[key] if c in identity] for key in _LISTS if key in image}
+        for image in map(dict, part.images)
+    ]
+    categories = [
+        {"id": i, "name": n, "frequency": f}
+        for i, n, f in zip(info["category_ids"], info["class_names"], info["frequency"], strict=True)
+    ]
+    return BoxSplit(images, objects, categories, part.read)
+
+
+_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+
+
+@torch.inference_mode()
+def find_objects(trained: Trained, files: Sequence[str]) -> Iterator[tuple[str, Tensor, list[dict[str, Any]]]]:
+    """Find the objects in image files.
+
+    Yields:
+        The file, its pixels uint8 ``[3, H, W]``, and its detections as COCO's results, the best first, each with
+        ``file_name`` and ``name`` (of the category) beside ``image_id``, ``category_id``, ``bbox``, ``score`` and for
+        masks ``segmentation``. The image id is the number that the file is called by, where all are called by different
+        numbers, as COCO's are; else it counts from 1.
+    """
+    names = trained.info["class_names"]
+    numbers = [re.fullmatch(r"(?:.*_)?(\d+)", Path(file).stem) for file in files]
+    ids = [int(found[1]) for found in numbers if found]
+    if len(set(ids)) < len(files):
+        ids = list(range(1, len(files) + 1))
+    for file, image_id in zip(files, ids, strict=True):
+        pixels = read_image(file)
+        with trained.autocast():
+            (output,) = trained.model([pixels.to(trained.device).float() / 255])
+        found = coco_results(output, image_id, trained.info["category_ids"])
+        labels = output["labels"].tolist()
+        yield (
+            file,
+            pixels,
+            [r | {"file_name": Path(file).name, "name": names[c - 1]} for r, c in zip(found, labels, strict=True)],
+        )
+
+
+def write_objects(
+    found: Iterator[tuple[str, Tensor, list[dict[str, Any]]]], out: Path, *, threshold: float
+) -> tuple[Path, Path, int]:
+    """Write all detections as one JSON list of COCO's results, and a picture of each file with those that are likely.
+
+    Args:
+        found: Of `find_objects`.
+        out: The JSON file, the pictures then being in the folder of the same name without its ending; or a folder for
+            both, where the file is ``detections.json``.
+        threshold: Smallest score that is drawn.
+
+    Returns:
+        The JSON file, the folder of the pictures, and their number.
+    """
+    file, folder = (out, out.with_suffix("")) if out.suffix == ".json" else (out / "detections.json", out)
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for source, pixels, detections in found:
+        name = f"{Path(source).stem}.png"
+        while name in names:
+            name = f"_{name}"
+        names.add(name)
+        draw(pixels, [d for d in detections if d["score"] >= threshold], folder / name)
+        results += [{k: _plain(v) for k, v in d.items() if k != "name"} for d in detections]
+    write_json(file, results)
+    return file, folder, len(names)
+
+
+def _plain(value: Any) -> Any:
+    """Run lengths as text, which JSON can hold."""
+    if isinstance(value, dict):
+        return {k: v.decode() if isinstance(v, bytes) else list(v) for k, v in value.items()}
+    return value
+
+
+def draw(pixels: Tensor, detections: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw boxes, masks, names and scores on a picture, and write it as PNG."""
+    from torchvision.transforms.functional import to_pil_image
+    from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+    from longtail.metrics.masks import mask_api
+
+    smallest = min(pixels.shape[1:])
+    if smallest < 256:  # small pictures are enlarged, or their labels could not be read
+        factor = -(-256 // smallest)
+        pixels = pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    else:
+        factor = 1
+    colours = [_COLOURS[d["category_id"] % len(_COLOURS)] for d in detections]
+    if detections:
+        if "segmentation" in detections[0]:
+            masks = [torch.from_numpy(mask_api().decode(d["segmentation"])).bool() for d in detections]
+            whole = torch.stack(masks).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            pixels = draw_segmentation_masks(pixels, whole, alpha=0.45, colors=colours)
+        boxes = torch.tensor([d["bbox"] for d in detections])
+        boxes[:, 2:] += boxes[:, :2]
+        labels = [f"{d['name']} {d['score']:.2f}" for d in detections]
+        pixels = draw_bounding_boxes(pixels, boxes * factor, labels, colors=colours, width=2)
+    atomic(path, lambda p: to_pil_image(pixels).save(p, format="PNG"))
