@@ -3,6 +3,7 @@
 A page holds a pair of markers, and this script fills what lies between them from ``results/*.csv``:
 
     <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
+    <!-- results: table1 mnist-99 | ce cdb-w -->  ...  <!-- /results -->    the same with these rows only
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
@@ -40,9 +41,10 @@ def ours(row: dict[str, str]) -> str:
     return f"{float(row['mean']):.2f}{spread} ({row['n']})"
 
 
-def results_table(rows: list[dict[str, str]], table: str, columns: list[str]) -> str:
+def results_table(rows: list[dict[str, str]], table: str, columns: list[str], names: list[str]) -> str:
     """One line a method; for each column our mean ± std (number of seeds) beside what the paper prints."""
     rows = [row for row in rows if row["table"] == table and (not columns or row["column"] in columns)]
+    rows = [row for row in rows if not names or row["row"] in names]
     columns = columns or list(dict.fromkeys(row["column"] for row in rows))
     cells = {(row["row"], row["column"]): row for row in rows}
     header = ["", *(title for column in columns for title in (f"{column}: ours", "paper"))]
@@ -91,8 +93,9 @@ def fill(text: str, root: Path = ROOT) -> str:
         elif kind in ("defaults", "options"):
             table = defaults_table(read(root / "results" / f"{kind}.csv"))
         else:
-            name, *columns = arguments.split()
-            table = results_table(read(root / "results" / "paper.csv"), name, columns)
+            chosen, _, names = arguments.partition("|")
+            name, *columns = chosen.split()
+            table = results_table(read(root / "results" / "paper.csv"), name, columns, names.split())
         return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
     return MARKERS.sub(replace, text)
