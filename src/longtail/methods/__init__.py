@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from longtail.methods._check import check_method
 from longtail.methods.base import (
     ClassStats,
     Method,
@@ -19,7 +20,17 @@ from longtail.methods.base import (
     list_methods,
 )
 
-__all__ = ["ClassStats", "Method", "Parts", "Stage", "StepContext", "cite", "get_method", "list_methods"]
+__all__ = [
+    "ClassStats",
+    "Method",
+    "Parts",
+    "Stage",
+    "StepContext",
+    "check_method",
+    "cite",
+    "get_method",
+    "list_methods",
+]
 
 
 def __getattr__(name: str) -> Any:
