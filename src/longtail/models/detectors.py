@@ -13,7 +13,7 @@ from longtail.models.weights import read_weights
 
 __all__ = ["box_classifier", "create_detector", "list_detectors"]
 
-_BACKBONES = {"resnet18_fpn": "resnet18", "resnet50_fpn": "resnet50", "resnet101_fpn": "resnet101"}
+_BACKBONES = ("resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet101_fpn")
 _SMALL = 400
 """Images whose shorter side is below this get the smaller anchors, and fewer proposals and detections."""
 _OWN_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
@@ -42,7 +42,8 @@ def create_detector(
 
     Args:
         name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``; the same with ``resnet101_fpn``, or with
-            ``resnet18_fpn`` and a mask head of two narrow layers, small enough for a CPU.
+            ``resnet18_fpn`` and a mask head of two narrow layers; or with ``resnet10_fpn`` (a block a stage), where the
+            pyramid and the heads are narrow too, which learns small images on a CPU in minutes.
         num_classes: C, without the background.
         image_size: Shorter side in pixels to which images are brought; the longer one is at most 5 / 3 of it.
         weights: File of a detector of the same kind with any classes (such as torchvision's for COCO: what depends on
@@ -60,7 +61,7 @@ def create_detector(
     """
     from torchvision.models.detection import FasterRCNN, MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
     from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
     from torchvision.ops import FrozenBatchNorm2d
 
@@ -72,9 +73,10 @@ def create_detector(
     given = read_weights(Path(weights)) if weights else {}
     published = frozen_norm or any(key.endswith("running_mean") for key in given)
     norm = FrozenBatchNorm2d if published else partial(nn.GroupNorm, 16)
-    body = resnet_fpn_backbone(
-        backbone_name=_BACKBONES[backbone], weights=None, norm_layer=norm, trainable_layers=3 if published else 5
-    )
+    narrow = backbone == "resnet10_fpn"
+    body = _pyramid(backbone.removesuffix("_fpn"), norm, channels=64 if narrow else 256)
+    for layer, parameter in body.body.named_parameters():
+        parameter.requires_grad_(not published or layer.startswith(("layer2", "layer3", "layer4")))
     settings: dict[str, Any] = {
         "min_size": image_size,
         "max_size": round(image_size * 5 / 3),
@@ -86,13 +88,33 @@ def create_detector(
         settings["rpn_anchor_generator"] = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
         settings |= {"rpn_post_nms_top_n_train": 500, "rpn_post_nms_top_n_test": 300, "box_batch_size_per_image": 128}
         settings["box_detections_per_img"] = 100
+    if narrow:
+        settings |= {"rpn_pre_nms_top_n_train": 300, "rpn_post_nms_top_n_train": 150, "box_batch_size_per_image": 64}
+        settings |= {"rpn_pre_nms_top_n_test": 300, "rpn_post_nms_top_n_test": 150}
     model = (FasterRCNN if kind == "faster" else MaskRCNN)(body, num_classes + 1, **settings | options)
-    if kind == "mask" and backbone == "resnet18_fpn":
+    if narrow:
+        model.roi_heads.box_head = TwoMLPHead(body.out_channels * 7**2, 256)
+        model.roi_heads.box_predictor = FastRCNNPredictor(256, num_classes + 1)
+    if kind == "mask" and backbone in ("resnet10_fpn", "resnet18_fpn"):
         model.roi_heads.mask_head = MaskRCNNHeads(body.out_channels, (64, 64), 1)
         model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, num_classes + 1)
     model.frozen_norm = published  # type: ignore[assignment]
     model.notes = _load(model, Path(weights), given) if weights else []  # type: ignore[assignment]
     return model
+
+
+def _pyramid(name: str, norm: Any, *, channels: int) -> Any:
+    """A residual network with a feature pyramid on its four stages."""
+    import torchvision
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    if name == "resnet10":
+        network = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm)
+    else:
+        network = getattr(torchvision.models, name)(weights=None, norm_layer=norm)
+    stages = {f"layer{k + 1}": str(k) for k in range(4)}
+    return BackboneWithFPN(network, stages, [network.inplanes // 8 * 2**k for k in range(4)], channels)
 
 
 def box_classifier(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:

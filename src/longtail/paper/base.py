@@ -28,6 +28,7 @@ class Column:
         group: Name of the columns that are other measures of the same runs: names their folder, and all of them in
             ``--columns``; "": the column's own name.
         pretrained: What the initial weights of the network are that the scale ``full`` needs from the user, in words.
+        kwargs: By method, hyperparameters that depend on the size of the data; those of a row come first.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Column:
     measure: str = "error"
     group: str = ""
     pretrained: str = ""
+    kwargs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def measuring(self, *measures: str) -> tuple[Column, ...]:
         """A column ``NAME-MEASURE`` for each measure of the same runs."""
@@ -79,6 +81,7 @@ class Row:
         kwargs: Its hyperparameters as ``key=value``; the others are the library's defaults.
         beside: Name of the row whose printed numbers stand beside this one, if it is not its own.
         on_request: Only run where ``--rows`` names it.
+        start: Name of the row whose finished run of the same seed gives the initial weights.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Row:
     kwargs: tuple[str, ...] = ()
     beside: str = ""
     on_request: bool = False
+    start: str = ""
 
     def build(self) -> Any:
         """The method itself."""
@@ -113,13 +117,14 @@ class Row:
 
     @cached_property
     def label(self) -> str:
-        """The method and what differs from its defaults: names the runs' folder, which equal rows share."""
+        """The method, what differs from its defaults, and its start: names the runs' folder, which equal rows share."""
         from longtail.methods import get_method
 
         mine, defaults = self.build(), get_method(self.method)
         values = ((field.name, getattr(mine, field.name)) for field in dataclasses.fields(mine))
         own = (f"{name}={value}" for name, value in values if value != getattr(defaults, name))
-        return re.sub(r"[^\w.=,+-]+", "_", "-".join((self.method, *own)))
+        start = (f"from-{self.start}",) if self.start else ()
+        return re.sub(r"[^\w.=,+-]+", "_", "-".join((self.method, *own, *start)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,9 +154,10 @@ class Cell:
 
     def config(self, seed: int, *, scale: str = "full", **fields: Any) -> RunConfig:
         """The run of a seed; the subset of the data changes with the seed too."""
+        kwargs = (*self.row.kwargs, *self.column.kwargs.get(self.row.method, ()))
         return RunConfig(
             **self.column.fields(scale)
-            | {"method": self.row.method, "method_kwargs": self.row.kwargs, "seed": seed, "data_seed": seed}
+            | {"method": self.row.method, "method_kwargs": kwargs, "seed": seed, "data_seed": seed}
             | fields
         )
 
@@ -180,6 +186,11 @@ class Table:
         place = self.columns.index(column)
         paper = printed[place] if place < len(printed) else ""
         return Cell(table=self.name, column=column, row=row, paper=paper)
+
+    def start(self, cell: Cell) -> Cell | None:
+        """The cell whose runs give the initial weights of this one's."""
+        row = next((row for row in self.rows if row.name == cell.row.start), None)
+        return None if row is None else self.cell(cell.column, row)
 
 
 Runs = Sequence[tuple[Cell, Sequence[Path]]]

@@ -222,14 +222,14 @@ class _Plan:
 
     def _check_data(self, cells: Sequence[Cell]) -> None:
         """Say before the first run what would be missing at a later one."""
-        from longtail.data import load_data
+        from longtail.data import load_boxes, load_data
 
         runs = (
             (self.folder(cell, seed), self.config(cell, seed)) for cell in cells for seed in self._seeds(cell.column)
         )
         if all(_is_done(*run) for run in runs):
             return
-        config, column = self.config(cells[0], 0), cells[0].column
+        config, column = self.config(self.table.start(cells[0]) or cells[0], 0), cells[0].column
         if column.pretrained and config.model == column.model:
             if config.weights is None:
                 words = [f"--weights {column.model}:FILE"]
@@ -237,7 +237,10 @@ class _Plan:
                 raise LongtailError(f"{column.folder} starts from {column.pretrained}: give {' and '.join(words)}")
             if not Path(config.weights).is_file():
                 raise LongtailError(f"weights {config.weights} do not exist or are no file")
-        load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
+        if config.task in ("detect", "segment"):
+            load_boxes(config.data, masks=config.task == "segment")
+        else:
+            load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
 
     def _seeds(self, column: Column) -> range:
         return range(self.seeds[column.name])
@@ -254,6 +257,8 @@ class _Plan:
             own["data"] = f"{column.data}:{self.places[column.data]}"
         if column.pretrained and column.fields(self.scale)["model"] == column.model:
             own["weights"] = self.weights.get(column.model)
+        if start := self.table.start(cell):
+            own["weights"] = str((self.folder(start, seed) / "model.safetensors").resolve())
         return resolve(cell.config(seed, scale=self.scale, **self.fields, **own))
 
     def train(self, parallel: int) -> Iterator[str]:
@@ -264,8 +269,11 @@ class _Plan:
         for _, cells in self._folders():
             for seed in self._seeds(cells[0].column):
                 for cell in cells:
-                    folder = self.folder(cell, seed)
-                    jobs.setdefault(folder, Job(self.config(cell, seed), folder))
+                    folder, start, after = self.folder(cell, seed), self.table.start(cell), None
+                    if start is not None:
+                        after = self.folder(start, seed)
+                        jobs.setdefault(after, Job(self.config(start, seed), after))
+                    jobs.setdefault(folder, Job(self.config(cell, seed), folder, after))
         todo = [job for job in jobs.values() if not _is_done(job.folder, job.config)]
         yield f"{self.table.name}: {len(jobs)} runs, {len(todo)} of them to train"
         done = itertools.count(1)

@@ -107,9 +107,19 @@ MEASURE_SETS = (
 )
 
 
+def _of_masks(key: str) -> Measure:
+    return Measure(f"mask_{key}", f"Mask {key}", f"{key}, of masks", of=lambda metrics: metrics["mask"].get(key))
+
+
+_MASKS = tuple(map(_of_masks, ("AP", "AP50", "APr", "APc", "APf")))
+"""Of runs that find masks, besides those of their boxes."""
+
+
 def measure_set(metrics: Mapping[str, Any]) -> MeasureSet:
     """The set whose mark the test metrics carry, with every further number that they hold as a plain measure."""
     known = next((s for s in MEASURE_SETS if s.requires in metrics), None)
+    if known and "mask" in metrics:
+        known = dataclasses.replace(known, measures=known.measures + _MASKS)
     names = {m.key for m in known.measures} if known else set()
     extra = tuple(
         Measure(key, key, shown=known is None)

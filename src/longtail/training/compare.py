@@ -22,10 +22,11 @@ __all__ = ["Job", "comparison_jobs", "run_jobs"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run and its folder."""
+    """A run and its folder, and that of the job which must be done before, if there is one."""
 
     config: RunConfig
     folder: Path
+    after: Path | None = None
 
     @property
     def label(self) -> str:
@@ -119,8 +120,11 @@ def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Job]:
     waiting, running = list(jobs), dict[subprocess.Popen[bytes], tuple[Job, IO[bytes]]]()
     try:
         while waiting or running:
-            if waiting and len(running) < parallel:
-                job, errors = waiting.pop(0), tempfile.TemporaryFile()  # noqa: SIM115  (closed with its process)
+            missing = {job.folder for job in (*waiting, *(job for job, _ in running.values()))}
+            ready = next((job for job in waiting if job.after not in missing), None)
+            if ready and len(running) < parallel:
+                waiting.remove(ready)
+                job, errors = ready, tempfile.TemporaryFile()  # noqa: SIM115  (closed with its process)
                 running[_start(job, threads, errors)] = job, errors
                 continue
             ended = next((process for process in running if process.poll() is not None), None)

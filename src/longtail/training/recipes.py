@@ -88,7 +88,8 @@ BOX_RECIPES: dict[str, dict[str, Any]] = {
     "lvis": _LVIS,
     "coco": _LVIS,
     "shapes-lt": _LVIS
-    | {"model": "fasterrcnn_resnet18_fpn", "image_size": 128, "batch_size": 8, "lr": 0.02, "schedule": "cosine"},
+    | {"model": "fasterrcnn_resnet10_fpn", "image_size": 128, "epochs": 8, "batch_size": 8, "lr": 0.04}
+    | {"schedule": "cosine"},
 }
 CLIP_NORM = 35.0
 RECIPES |= CLIP_RECIPES | BOX_RECIPES

@@ -113,6 +113,7 @@ class _Loop:
         self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
         self.head = attach(self.model, self.parts)
+        self.frozen = {id(p) for p in self.model.parameters() if not p.requires_grad}  # by whoever made the model
         self.model.to(accelerator.device)
         self.stage, self.span = Stage(name=""), (0, self.epochs)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -170,7 +171,7 @@ class _Loop:
             stage.prepare(self.head, self._features)
         trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
         for parameter in self.model.parameters():
-            parameter.requires_grad_(trained is None or id(parameter) in trained)
+            parameter.requires_grad_(id(parameter) not in self.frozen if trained is None else id(parameter) in trained)
         parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
         before = self.optimizer.param_groups[0]["params"] if self.optimizer else []
         if stage.restart or len(before) != len(parameters) or any(map(operator.is_not, before, parameters)):
