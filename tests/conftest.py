@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no test data at {path}: set LONGTAIL_TEST_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def cifar100(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-100 in the published layout of pickles."""
+    folder = tmp_path_factory.mktemp("cifar100")
+    subprocess.run([sys.executable, test_data / "unpack_cifar100.py", folder], check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

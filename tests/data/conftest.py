@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def cifar100(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-100 in the published layout of pickles."""
-    folder = tmp_path_factory.mktemp("cifar100")
-    subprocess.run([sys.executable, test_data / "unpack_cifar100.py", folder], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="session")
