@@ -103,6 +103,11 @@ _NET = Row(
     ),
 )
 
+_CALIBRATED = Row(
+    kwargs=({"threshold": 20}, {"threshold": 0, "start": "random"}),
+    bad=(({"threshold": -1}, "threshold is -1"), ({"start": "best"}, "unknown start 'best': known are copy, random")),
+)
+
 SETTINGS: dict[str, Row] = {
     "ce": Row(),
     "focal": Row(kwargs=({"gamma": 0}, {"gamma": 2.0}), bad=(({"gamma": -1}, "gamma is -1"),)),
@@ -218,6 +223,8 @@ SETTINGS: dict[str, Row] = {
             ({"method": 1}, "method is 1: it must name a method"),
         ),
     ),
+    "simcal": _CALIBRATED,
+    "mask-calib": _CALIBRATED,
     "crt": _DECOUPLED,
     "lws": _DECOUPLED,
     "tau-norm": Row(

@@ -26,7 +26,8 @@ def with_box_criterion(model: nn.Module, criterion: Criterion) -> nn.Module:
     A `ClassWeightedLoss` may know the C foreground classes only, as it does with a `ClassDifficulty` of C classes: the
     background then has weight 1 and no part in the bias. With all weights at 1 every loss is the stock model's, bit for
     bit. A criterion with a method ``scores(logits) -> [N, C + 1]`` in [0, 1] (background first) also decides how boxes
-    are scored in evaluation; others leave the softmax.
+    are scored in evaluation; others leave the softmax. One whose attribute ``by_image`` is true is called with
+    ``image [N]`` in the third place, which tells of which image of the batch each box is.
 
     Args:
         model: A detector with ``roi_heads``; changed in place. Its parameters and state dict stay as they are: whoever
@@ -73,7 +74,7 @@ class _CriterionHeads:
         with heads.box_predictor.register_forward_hook(lambda _, inputs, output: logits.append(output[0])):
             result, losses = super().forward(features, proposals, image_shapes, targets)  # pyright: ignore
         labels = torch.cat(list(self._labels))
-        losses["loss_classifier"] = _loss(self._criterion[0], logits[0], labels)
+        losses["loss_classifier"] = _loss(self._criterion[0], logits[0], self._labels)
         self._labels, self._step = (), (logits[0].detach(), labels)
         return result, losses
 
@@ -97,7 +98,10 @@ class CriterionRoIHeads(_CriterionHeads, RoIHeads):
     """torchvision's `RoIHeads` whose classes another criterion judges; see `with_box_criterion`."""
 
 
-def _loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
+def _loss(criterion: Any, logits: Tensor, of_images: Sequence[Tensor]) -> Tensor:
+    labels = torch.cat(list(of_images))
+    if getattr(criterion, "by_image", False):
+        return criterion(logits, labels, torch.cat([torch.full_like(own, i) for i, own in enumerate(of_images)]))
     if not isinstance(criterion, ClassWeightedLoss) or not criterion.plain:
         return criterion(logits, labels)
     # One sum of weighted losses, in the order in which torch's own mean adds them: exact at weight 1.

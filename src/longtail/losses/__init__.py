@@ -1,6 +1,7 @@
 """Loss modules: thin shells over `longtail.functional`."""
 
 from longtail.losses.background import with_background
+from longtail.losses.balanced_boxes import BalancedBoxesLoss
 from longtail.losses.box_equalization import BoxEqualizationLoss
 from longtail.losses.box_seesaw import BoxSeesawLoss
 from longtail.losses.composed import WeightForm, class_weighted
@@ -13,6 +14,7 @@ from longtail.losses.seesaw import SeesawLoss
 from longtail.losses.weighted import ClassWeightedLoss
 
 __all__ = [
+    "BalancedBoxesLoss",
     "BalancedSoftmaxLoss",
     "BoxEqualizationLoss",
     "BoxSeesawLoss",

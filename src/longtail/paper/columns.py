@@ -176,12 +176,12 @@ _SHAPES_LT = {
     "image_size": 128,
     "epochs": 8,
     "batch_size": 8,
-    "lr": 0.04,
+    "lr": 0.03,
     "momentum": 0.9,
     "weight_decay": 1e-4,
     "schedule": "cosine",
     "warmup_epochs": 1,
-    "clip_grad_norm": 35.0,
+    "clip_grad_norm": 10.0,
     "final": "last",
 }
 _SMOKE = {"epochs": 1, "milestones": (), "warmup_epochs": 0, "schedule": "constant", "image_size": 64}

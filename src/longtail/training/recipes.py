@@ -83,15 +83,15 @@ _LVIS = {
     "milestones": (8, 11),
     "gamma": 0.1,
     "warmup_epochs": 1,
+    "clip_grad_norm": 35.0,
 }
 BOX_RECIPES: dict[str, dict[str, Any]] = {
     "lvis": _LVIS,
     "coco": _LVIS,
     "shapes-lt": _LVIS
-    | {"model": "fasterrcnn_resnet10_fpn", "image_size": 128, "epochs": 8, "batch_size": 8, "lr": 0.04}
-    | {"schedule": "cosine"},
+    | {"model": "fasterrcnn_resnet10_fpn", "image_size": 128, "epochs": 8, "batch_size": 8, "lr": 0.03}
+    | {"schedule": "cosine", "clip_grad_norm": 10.0},
 }
-CLIP_NORM = 35.0
 RECIPES |= CLIP_RECIPES | BOX_RECIPES
 
 
@@ -115,7 +115,7 @@ def resolve(config: RunConfig) -> RunConfig:
             raise LongtailError(f"{name} is no data set of labelled images: use it with --task detect or segment")
         raise LongtailError(f"{name} has no boxes for --task {config.task}: known are {', '.join(BOX_RECIPES)}")
     if boxes:
-        config = dataclasses.replace(config, clip_grad_norm=config.clip_grad_norm or CLIP_NORM)
+        config = dataclasses.replace(config, clip_grad_norm=config.clip_grad_norm or recipe["clip_grad_norm"])
         if config.task == "segment":
             recipe["model"] = recipe["model"].replace("faster", "mask")
     if config.protocol == "cao" and name.startswith("cifar"):

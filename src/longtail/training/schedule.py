@@ -23,6 +23,8 @@ def learning_rate(config: RunConfig, progress: float, *, span: int | None = None
     span = span or config.epochs
     stretch = span / config.epochs
     warmup = config.warmup_epochs * stretch
+    if progress < warmup and config.task in ("detect", "segment"):
+        return config.lr * max(progress / warmup, 1e-3)  # by the step, or a new detector diverges in its first epoch
     if progress < warmup:
         return config.lr * (int(progress / stretch) + 1) / config.warmup_epochs
     if config.schedule == "cosine":

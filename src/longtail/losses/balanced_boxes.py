@@ -1,0 +1,87 @@
+"""Cross-entropy of boxes that are balanced over the classes, and scores of two classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longtail.errors import LongtailError
+from longtail.functional._checks import counts_as_float64, full_precision
+
+__all__ = ["BalancedBoxesLoss"]
+
+
+class BalancedBoxesLoss(nn.Module):
+    """What is expected of a batch whose images were each drawn for one class (Wang et al., ECCV 2020, section 4.1).
+
+    There a class is drawn uniformly, then one of its images, of which the boxes of this class and as many of the
+    background are kept. An image that shows several classes was drawn for class c with a probability proportional to
+    ``1 / n_c``, n_c being the number of training images that show c. Here every box has the probability of being kept
+    for its weight, instead of being kept or not; the loss is the weighted mean.
+
+    Args:
+        image_counts: Training images of each foreground class, ``[C]``.
+        instance_counts: Training instances of each, ``[C]``.
+        threshold: Classes of fewer instances take the second classifier's scores.
+    """
+
+    by_image = True
+    """The criterion is told which image each box is of."""
+    rarity: Tensor
+    tail: Tensor
+
+    def __init__(
+        self,
+        image_counts: Tensor | Sequence[int],
+        instance_counts: Tensor | Sequence[int],
+        *,
+        threshold: float = 100.0,
+    ) -> None:
+        super().__init__()
+        rarity = 1 / counts_as_float64(image_counts).clamp(min=1)
+        tail = counts_as_float64(instance_counts) < threshold
+        self.register_buffer("rarity", F.pad(rarity, (1, 0)).float(), persistent=False)
+        self.register_buffer("tail", F.pad(tail, (1, 0)), persistent=False)
+
+    def weights(self, labels: Tensor, image: Tensor | None = None) -> Tensor:
+        """The probability ``[N]`` that each box is kept, given the labels and the image's number of all of them."""
+        if self.rarity.device != labels.device:
+            self.to(labels.device)
+        image = torch.zeros_like(labels) if image is None else image
+        classes, images = len(self.rarity), int(image.max()) + 1 if len(image) else 0
+        boxes = torch.bincount(image * classes + labels, minlength=images * classes).view(images, classes)
+        kept = (boxes > 0) * self.rarity
+        kept = kept / kept.sum(1, keepdim=True).clamp(min=1e-12)
+        foreground = (kept * boxes).sum(1)
+        kept[:, 0] = (foreground / boxes[:, 0].clamp(min=1)).clamp(max=1)
+        return kept[image, labels]
+
+    def forward(self, logits: Tensor, labels: Tensor, image: Tensor | None = None) -> Tensor:
+        """Loss of a batch; 0 where no box is of a class.
+
+        Args:
+            logits: ``[N, C + 1]``, of the second classifier.
+            labels: ``[N]``, 0 for the background.
+            image: ``[N]``, which image of the batch each box is of; None: all of one.
+        """
+        weight = self.weights(labels, image)
+        loss = F.cross_entropy(full_precision(logits), labels, reduction="none")
+        return (loss * weight).sum() / weight.sum().clamp(min=1e-12)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores ``[N, C + 1]``, background first.
+
+        Args:
+            logits: ``[N, C + 1]``, or ``[N, 2 (C + 1)]``: those of two classifiers, of which the second one scores the
+                classes of few instances, and the first one all others and the background.
+        """
+        parts = full_precision(logits).split(len(self.tail), dim=1)
+        if len(parts) > 2 or parts[-1].shape[1] != len(self.tail):
+            raise LongtailError(
+                f"logits have shape {list(logits.shape)}: it takes [N, {len(self.tail)}], once or twice side by side"
+            )
+        scores = [part.softmax(1) for part in parts]
+        return torch.where(self.tail.to(logits.device), scores[-1], scores[0]) if len(scores) == 2 else scores[0]
