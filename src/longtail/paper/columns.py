@@ -30,6 +30,7 @@ __all__ = [
     "CIFAR100_200",
     "COCO",
     "COCO_MASKS",
+    "DIGITS",
     "EGTEA",
     "IMAGENET_LT",
     "LVIS",
@@ -133,6 +134,16 @@ def _cifar100(imbalance: int, protocol: str = "paper") -> Column:
 
 
 MNIST_99, MNIST_199 = _mnist(99, 4950), _mnist(199, 4975)
+DIGITS = Column(
+    name="digits",
+    title="digits of scikit-learn, imbalance 20, LeNet-5",
+    scales={
+        "full": _MNIST
+        | {"data": "digits", "imbalance": 20.0, "epochs": 20, "batch_size": 32, "lr": 0.02, "schedule": "cosine"},
+        "small": {},
+        "smoke": {"epochs": 2},
+    },
+)
 CIFAR100_10, CIFAR100_20, CIFAR100_50 = _cifar100(10), _cifar100(20), _cifar100(50)
 CIFAR100_100, CIFAR100_200 = _cifar100(100), _cifar100(200)
 CIFAR100_10_CAO, CIFAR100_100_CAO = _cifar100(10, "cao"), _cifar100(100, "cao")
