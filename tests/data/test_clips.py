@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,9 @@ def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
         ("file,label", ["a,x", "b"], "line 3 has no label"),
         ("file,label", [",x"], "line 2 has no file"),
         ("file,label", ["a,x", "a,y"], "names a in line 2 and again in line 3"),
-        ("file,label", ["a,x", "gone.mp4,y"], r"1 of the 2 clips in .* are missing, first .*gone\.mp4"),
+        ("file,label", ["a,x", "./b,y", "../csv/a,y"], r"names \.\./csv/a in line 2 and again in line 4"),
+        ("file,label", ["a,x", f"{tmp_path / 'csv' / 'a'},x"], "in line 2 and again in line 3"),
+        ("file,label", ["a,x", "gone.mp4,y"], r"1 of the 2 clips in .* neither a file nor .*, first .*gone\.mp4"),
         ("file,label,split", ["a,x,train", "b,y,later"], "the split 'later': it must be train, val or test"),
         ("file,label,split", ["a,x,test", "b,y,test"], "has no training clip"),
         ("file,label,split", ["a,x,train", "b,y,test"], "classes without a training clip: y"),
@@ -142,10 +145,45 @@ def test_broken_clips_are_refused_or_left_out_by_choice(tmp_path: Path) -> None:
     data = load_data(f"clips:{tmp_path}", broken="skip")
     assert sum(len(split) for split in (data.train, data.val, data.test) if split) == 8
     assert sum("left out:" in note for note in data.notes) == 2
+    faulty = tmp_path / "run" / "2" / "000001.jpg"  # not the first frame
+    whole = faulty.read_bytes()
+    for content in (b"", whole[: len(whole) // 2]):
+        faulty.write_bytes(content)
+        data = load_data(f"clips:{tmp_path}", broken="skip")
+        assert sum("left out:" in note for note in data.notes) == 3
+        assert sum(str(faulty) in note for note in data.notes) == 1
+    faulty.write_bytes(whole)
     (tmp_path / "sit").mkdir()
     (tmp_path / "sit" / "text.mp4").write_text("no video")
     with pytest.raises(LongtailError, match="without a training clip that can be read: sit"):
         load_data(f"clips:{tmp_path}", broken="skip")
+
+
+def test_without_pyav_video_files_are_no_broken_clips(tmp_path: Path, monkeypatch) -> None:
+    """Folders of frames need no decoder."""
+    for name in ("jump", "run"):
+        for k in range(4):
+            frames_in(tmp_path / name / str(k))
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert load_data(f"clips:{tmp_path}").train.frames == 10
+    (tmp_path / "run" / "a.mp4").touch()
+    for broken in ("refuse", "skip"):
+        with pytest.raises(LongtailError, match=r"^reading video files needs PyAV: pip install 'longtail\[video\]'$"):
+            load_data(f"clips:{tmp_path}", broken=broken)
+
+
+def test_a_frame_cache_that_cannot_be_is_refused_before_training(tmp_path: Path) -> None:
+    for name in ("jump", "run"):
+        for k in range(4):
+            frames_in(tmp_path / "clips" / name / str(k))
+    assert load_data(f"clips:{tmp_path / 'clips'}", frame_cache=tmp_path / "new" / "cache").frame_cache
+    assert (tmp_path / "new" / "cache").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(LongtailError, match=r"frame cache .*file cannot be made \(File exists\)"):
+        load_data(f"clips:{tmp_path / 'clips'}", frame_cache=tmp_path / "file")
+    for name in ("digits", "moving-digits"):
+        with pytest.raises(LongtailError, match=f"for video files, and {name} has none"):
+            load_data(name, frame_cache=tmp_path / "cache")
 
 
 # -- EGTEA -------------------------------------------------------------------------------------------------------------

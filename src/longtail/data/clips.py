@@ -43,7 +43,8 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
     missing = [file for _, file, _ in rows if not (os.path.isfile(file) or frame_files(file))]
     if missing:
         raise LongtailError(
-            f"{len(missing)} of the {len(rows)} clips in {table} are missing, first {missing[0]}: copy them there"
+            f"{len(missing)} of the {len(rows)} clips in {table} are neither a file nor a folder of frames, "
+            f"first {missing[0]}: copy them there"
         )
     labels = {label for _, _, label in rows}
     names = sorted(labels, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
@@ -72,10 +73,11 @@ def _rows(table: Path) -> list[tuple[str, str, str]]:
             raise LongtailError(f"{table} line {number} has no {'label' if file else 'file'}: complete or remove it")
         if split not in parts:
             raise LongtailError(f"{table} line {number} has the split {split!r}: it must be train, val or test")
-        if file in seen:
-            raise LongtailError(f"{table} names {file} in line {seen[file]} and again in line {number}: remove one")
-        seen[file] = number
-        rows.append((parts[split], os.path.join(table.parent, file), label))
+        full = os.path.join(table.parent, file)
+        first = seen.setdefault(os.path.abspath(full), number)  # however it is written
+        if first != number:
+            raise LongtailError(f"{table} names {file} in line {first} and again in line {number}: remove one")
+        rows.append((parts[split], full, label))
     if not rows:
         raise LongtailError(f"{table} has no line below file,label")
     return rows

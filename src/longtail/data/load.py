@@ -222,6 +222,8 @@ def load_data(
         _thin(raw, imbalance, imbalance_kind, data_seed, balanced=recipe is not None)
     if protocol == "merged":
         raw.splits["train"] = _joined(raw.splits["train"], raw.splits.pop("val"))
+    if frame_cache is not None:
+        frame_cache = _made_frame_cache(name, Path(frame_cache).expanduser())
     for split in ("val", "test"):
         if split in raw.splits:
             counts = raw.splits[split].class_counts(len(raw.class_names))
@@ -232,7 +234,7 @@ def load_data(
         name=spec,
         class_names=raw.class_names,
         notes=raw.notes,
-        frame_cache=str(Path(frame_cache).expanduser()) if frame_cache and raw.splits["train"].frames else None,
+        frame_cache=frame_cache,
         **{"val": None} | raw.splits,  # type: ignore[arg-type]
         **raw.look,
     )
@@ -414,6 +416,17 @@ def _read_clips(name: str, path: Path | None, frames: int, *, skip: bool) -> _Ra
     return _Raw(splits=splits, class_names=names, look=_CLIP_SETS[name], notes=notes)
 
 
+def _made_frame_cache(name: str, folder: Path) -> str:
+    """Make the folder now: what hinders it is said before training."""
+    if name not in ("clips", "egtea"):
+        raise LongtailError(f"--frame-cache is for video files, and {name} has none: leave it out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LongtailError(f"the frame cache {folder} cannot be made ({error.strerror})") from None
+    return str(folder)
+
+
 def unknown_data_set(spec: str) -> LongtailError:
     """What to say of a name that is none of ours."""
     name = spec.strip().partition(":")[0].lower()
@@ -421,7 +434,9 @@ def unknown_data_set(spec: str) -> LongtailError:
         return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
     known = [*_IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
     if Path(spec).expanduser().is_dir():
-        return LongtailError(f"unknown data set {spec!r}: for a folder of images write folder:{spec}")
+        return LongtailError(
+            f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"
+        )
     close = difflib.get_close_matches(name, [k.partition(":")[0] for k in known], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return LongtailError(f"unknown data set {name!r}: {hint}known are {', '.join(known)}")

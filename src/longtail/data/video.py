@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.data.photos import is_image, read_image
+from longtail.data.photos import check_images, is_image, read_image
 from longtail.errors import LongtailError
 
 if TYPE_CHECKING:
@@ -290,14 +290,21 @@ def check_clip(path: str, *, decode: bool = False) -> str | None:
 
     Args:
         path: Video file or folder of frames.
-        decode: Decode every frame; otherwise the file's structure and its first frame.
+        decode: Decode every frame; otherwise a video's structure and its first frame, or that frames look whole.
+
+    Raises:
+        LongtailError: PyAV is missing, so that nothing can be said of a video file.
     """
+    if not os.path.isdir(path):
+        _av()
     try:
         clip = open_clip(path)
         if clip.missing:
             raise _fault(path, f"it is cut off: {clip.missing} of its {len(clip) + clip.missing} frames are missing")
-        if not decode or clip.files:
-            read_frames(clip, range(len(clip)) if decode else [0], shorter=32)
+        if clip.files:
+            check_images(clip.files, decode=decode)
+        elif not decode:
+            read_frames(clip, [0], shorter=32)
         elif (count := sum(1 for _ in _decoded(path))) < len(clip):
             raise _fault(path, f"{len(clip) - count} of its {len(clip)} frames are damaged")
     except LongtailError as error:

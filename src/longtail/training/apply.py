@@ -127,7 +127,6 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         whole=data is not None,
         frames=config.frames,
         broken=config.broken,
-        frame_cache=config.frame_cache,
     )
     content = _with_classes(content, split, trained.class_names)
     info = trained.info
