@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from longtail import ClassWeightedLoss, FocalLoss, LongtailError
 from longtail.functional import difficulty_shift
-from longtail.losses import SeesawLoss, class_weighted, with_background
+from longtail.losses import BalancedBoxesLoss, SeesawLoss, class_weighted, with_background
 from longtail.losses.box_equalization import BoxEqualizationLoss
 from longtail.losses.box_seesaw import BoxSeesawLoss
 from longtail.losses.group_softmax import GroupSoftmaxLoss
@@ -173,3 +173,48 @@ def test_seesaw_of_boxes_is_seesaw_of_the_foreground_and_a_softmax_for_the_backg
     assert torch.isfinite(empty)
     with pytest.raises(LongtailError, match=r"3 classes take C \+ 2"):
         loss(torch.randn(4, 4), torch.zeros(4, dtype=torch.int64))
+
+
+def test_balanced_boxes_are_those_of_the_class_that_an_image_was_drawn_for() -> None:
+    """The weights are the shares with which boxes are kept when a class is drawn, then an image, then its boxes."""
+    shown = [[0, 0, 1], [0], [0, 2], [1]]  # the classes of the boxes of four images; each has ten of the background
+    image_counts = [sum(c in own for own in shown) for c in range(3)]
+    loss = BalancedBoxesLoss(image_counts, [9, 9, 9])
+    kept = {row: [0.0] * 4 for row in range(len(shown))}
+    drawn = [0.0] * len(shown)
+    for c in range(3):
+        for row in (row for row, own in enumerate(shown) if c in own):
+            chance = 1 / 3 / image_counts[c]
+            drawn[row] += chance
+            kept[row][c + 1] += chance
+            kept[row][0] += chance * shown[row].count(c) / 10
+    labels = torch.tensor([label for own in shown for label in [*(c + 1 for c in own), *[0] * 10]])
+    image = torch.tensor([row for row, own in enumerate(shown) for _ in range(len(own) + 10)])
+    expected = [kept[row][label] / drawn[row] for label, row in zip(labels.tolist(), image.tolist(), strict=True)]
+    assert loss.weights(labels, image).tolist() == pytest.approx(expected)
+    logits = torch.randn(len(labels), 4)
+    weight = torch.tensor(expected)
+    mean = float((F.cross_entropy(logits, labels, reduction="none") * weight).sum() / weight.sum())
+    assert float(loss(logits, labels, image)) == pytest.approx(mean, rel=1e-5)
+
+
+def test_an_image_of_one_class_keeps_as_much_background_as_boxes_and_one_of_none_keeps_nothing() -> None:
+    loss = BalancedBoxesLoss([5, 5], [5, 5])
+    assert loss.weights(torch.tensor([2, 2, 0, 0, 0, 0])).tolist() == [1, 1, 0.5, 0.5, 0.5, 0.5]
+    assert loss.weights(torch.tensor([2, 2, 0])).tolist() == [1, 1, 1]  # no more than there is
+    logits = torch.randn(3, 3, requires_grad=True)
+    nothing = loss(logits, torch.zeros(3, dtype=torch.int64))
+    nothing.backward()
+    assert nothing.item() == 0 and not logits.grad.any()  # type: ignore[union-attr]
+    assert loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)).item() == 0
+
+
+def test_classes_of_few_instances_have_the_second_classifiers_scores() -> None:
+    loss = BalancedBoxesLoss([50, 5, 9], [100, 99, 9])
+    first, second = torch.randn(2, 6, 4)
+    scores = loss.scores(torch.cat([first, second], dim=1))
+    assert torch.equal(scores[:, :2], first.softmax(1)[:, :2])  # the background and the frequent class
+    assert torch.equal(scores[:, 2:], second.softmax(1)[:, 2:])
+    assert torch.equal(loss.scores(second), second.softmax(1))
+    with pytest.raises(LongtailError, match="it takes \\[N, 4\\], once or twice side by side"):
+        loss.scores(torch.randn(2, 5))

@@ -55,7 +55,7 @@ def config(pictures: Path, **options: Any) -> RunConfig:
     settings: dict[str, Any] = {
         "task": "detect",
         "method": "cdb-w",
-        "model": "fasterrcnn_resnet18_fpn",
+        "model": "fasterrcnn_resnet10_fpn",
         "image_size": 32,
         "epochs": 2,
         "batch_size": 4,
@@ -91,7 +91,7 @@ def test_a_run_with_boxes_fills_its_folder_and_continues_exactly(pictures: Path,
 
 
 def test_segmentation_judges_masks_too(pictures: Path, tmp_path: Path) -> None:
-    options = {"task": "segment", "method": "ce", "model": "maskrcnn_resnet18_fpn", "epochs": 1}
+    options = {"task": "segment", "method": "ce", "model": "maskrcnn_resnet10_fpn", "epochs": 1}
     metrics = train(config(pictures, **options), tmp_path / "run")
     assert {"AP", "AP50", "APr"} <= set(metrics["test"]["mask"])
 
@@ -101,6 +101,14 @@ def grouped(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose classifier has more outputs than classes, and scores of its own."""
     run = tmp_path_factory.mktemp("runs") / "bags"
     train(config(pictures, method="bags", method_kwargs=("bins=3",), epochs=1, lr=1e-4), run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the narrow detector, for methods that start from one."""
+    run = tmp_path_factory.mktemp("runs") / "ce"
+    train(config(pictures, method="ce", epochs=1), run)
     return run
 
 
@@ -140,6 +148,28 @@ def test_only_the_classifier_is_trained_from_a_given_detector(pictures: Path, gr
     assert changed <= {key for key in before if key.startswith("roi_heads.box_predictor.")}  # others have other classes
 
 
+@pytest.mark.parametrize(
+    ("method", "layers"), [("simcal", ("0.fc6", "0.fc7", "1")), ("mask-calib", ("0",))], ids=["simcal", "mask-calib"]
+)
+def test_a_second_classifier_is_trained_beside_the_first(
+    pictures: Path, plain: Path, tmp_path: Path, method: str, layers: tuple[str, ...]
+) -> None:
+    weights = str(plain / "model.safetensors")
+    metrics = train(config(pictures, method=method, weights=weights, epochs=1), tmp_path / "run")
+    before, run = load_run(plain).model.state_dict(), load_run(tmp_path / "run").model
+    after, where = run.state_dict(), "roi_heads.box_predictor."
+    moved = {"roi_heads.box_head.": f"{where}box_head.", where: f"{where}predictor."}
+    for key, value in before.items():
+        start = next((start for start in moved if key.startswith(start)), "")
+        assert torch.equal(after[moved.get(start, "") + key.removeprefix(start)], value), key
+    second = {f"{where}calibrated.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert second == {key for key in after if key.startswith(f"{where}calibrated.")}
+    first = {key: key.replace("calibrated.0.fc", "box_head.fc") for key in second}
+    first |= {key: f"{where}predictor.cls_score.{key.rpartition('.')[2]}" for key in second if "fc" not in key}
+    assert all(not torch.equal(after[key], after[first[key]]) for key in second)
+    assert evaluate(tmp_path / "run", device="cpu") == metrics["test"]
+
+
 def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "counts.png"
     assert main(["inspect", f"coco:{pictures}", "--out", str(picture), "--verify"]) == 0
@@ -157,7 +187,7 @@ def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsy
         ({"method": "cls"}, "cls starts from a trained model: give its file with --weights"),
         ({"method_kwargs": ("base=balanced-softmax",)}, "balanced-softmax is made for --task classify"),
         ({"method_kwargs": ("measure=soft",)}, "use measure=recall, precision or f1"),
-        ({"task": "segment"}, "fasterrcnn_resnet18_fpn finds no masks"),
+        ({"task": "segment"}, "fasterrcnn_resnet10_fpn finds no masks"),
         ({"data": "digits"}, "digits has no boxes for --task detect: known are lvis, coco, shapes-lt"),
         ({"data": "shapes-lt", "task": "classify"}, "no data set of labelled images: use it with --task detect"),
         ({"model": "resnet32"}, "unknown detector 'resnet32'"),
