@@ -15,6 +15,7 @@ from PIL import Image
 from longtail import LongtailError
 from longtail.cli import main
 from longtail.metrics.detection import detection_ap
+from longtail.models.detectors import create_detector
 from longtail.training.apply import evaluate, export, load_run
 from longtail.training.config import RunConfig
 from longtail.training.progress import Progress
@@ -88,6 +89,17 @@ def test_a_run_with_boxes_fills_its_folder_and_continues_exactly(pictures: Path,
     assert train(config(pictures), tmp_path / "killed") == metrics
     for name in ("history.csv", "difficulty.csv", "per_class.csv", "confusion.csv"):
         assert rows(tmp_path / "killed" / name) == rows(tmp_path / "whole" / name)
+
+
+def test_layers_that_published_weights_freeze_stay_frozen(pictures: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    published = create_detector("fasterrcnn_resnet10_fpn", num_classes=90, image_size=32, frozen_norm=True)
+    torch.save(published.state_dict(), tmp_path / "coco.pth")
+    train(config(pictures, method="ce", epochs=1, weights=str(tmp_path / "coco.pth")), tmp_path / "run")
+    before, after = published.state_dict(), load_run(tmp_path / "run").model.state_dict()
+    body = {key: torch.equal(before[key], after[key]) for key in before if ".body." in key and "conv" in key}
+    frozen = {key for key, same in body.items() if same}
+    assert frozen == {key for key in body if "body.conv1" in key or "layer1" in key}
 
 
 def test_segmentation_judges_masks_too(pictures: Path, tmp_path: Path) -> None:
