@@ -17,6 +17,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from longtail import ClassDifficulty, ClassWeightedLoss, LongtailError
 from longtail.data import BoxData, load_boxes
 from longtail.data.shapes import shapes_lt
+from longtail.integrations.detection import with_box_criterion
 from longtail.models.detectors import box_classifier, create_detector, list_detectors
 from longtail.tasks.detection import DetectionTask
 
@@ -35,7 +36,7 @@ def shapes() -> BoxData:
 
 
 def make_task(data: BoxData, **options: Any) -> DetectionTask:
-    settings = {"model": "fasterrcnn_resnet18_fpn", "image_size": 64, "device": CPU, "options": SMALL} | options
+    settings = {"model": "fasterrcnn_resnet10_fpn", "image_size": 64, "device": CPU, "options": SMALL} | options
     return DetectionTask(data, **settings)
 
 
@@ -92,7 +93,7 @@ def test_the_loss_is_the_sum_of_torchvisions_with_the_criterion_inside(shapes: B
 
 
 def test_judging_tells_average_precision_and_feeds_the_difficulty(shapes: BoxData) -> None:
-    task = make_task(shapes, model="maskrcnn_resnet18_fpn", masks=True)
+    task = make_task(shapes, model="maskrcnn_resnet10_fpn", masks=True)
     torch.manual_seed(0)
     model = task.build_model()
     difficulty = ClassDifficulty(33)
@@ -105,6 +106,18 @@ def test_judging_tells_average_precision_and_feeds_the_difficulty(shapes: BoxDat
     assert whole.metrics["APf"] is None and len(whole.metrics["per_class"]) == 33
     assert 0 <= whole.score < 0.5 and model.training
     assert [row["count"] for row in whole.per_class] == [1] * 33
+
+
+def test_examples_are_pictures_from_rare_to_frequent_and_need_no_object(shapes: BoxData) -> None:
+    task = make_task(shapes, model="maskrcnn_resnet10_fpn", masks=True)
+    torch.manual_seed(0)
+    model = with_box_criterion(task.build_model(), nn.CrossEntropyLoss())
+    picture = task.examples(model, threshold=0.0)
+    assert picture.dtype == torch.uint8 and picture.shape == (3, 4 * 256 + 3 * 8, 2 * 256 + 8)
+    truth, found = picture[:, :, :256], picture[:, :, 264:]
+    assert not torch.equal(truth, found) and (picture[:, :, 256:264] == 255).all()
+    empty = dataclasses.replace(shapes, test=dataclasses.replace(shapes.test, objects=[[] for _ in shapes.test.images]))
+    assert make_task(empty).examples(model, number=2, threshold=1.0).shape[0] == 3
 
 
 def test_the_task_describes_its_data(shapes: BoxData) -> None:
@@ -151,7 +164,7 @@ def test_eight_photographs_are_learned(test_data: Path, model: str) -> None:
 
 def test_detectors_are_named_and_refused_by_name() -> None:
     assert "fasterrcnn_resnet50_fpn" in list_detectors() and "maskrcnn_resnet50_fpn" in list_detectors()
-    with pytest.raises(LongtailError, match="unknown detector 'yolo': known are fasterrcnn_resnet18_fpn"):
+    with pytest.raises(LongtailError, match="unknown detector 'yolo': known are fasterrcnn_resnet10_fpn, fasterrcnn_resnet18_fpn"):
         create_detector("yolo", num_classes=2)
     with pytest.raises(LongtailError, match="32 pixels at least"):
         create_detector("fasterrcnn_resnet18_fpn", num_classes=2, image_size=8)
@@ -160,7 +173,7 @@ def test_detectors_are_named_and_refused_by_name() -> None:
 
 
 def test_a_model_without_masks_is_refused_for_masks(shapes: BoxData) -> None:
-    with pytest.raises(LongtailError, match="finds no masks: choose maskrcnn_resnet18_fpn"):
+    with pytest.raises(LongtailError, match="finds no masks: choose maskrcnn_resnet10_fpn"):
         make_task(shapes, masks=True)
 
 

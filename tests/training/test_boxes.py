@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from longtail import LongtailError
 from longtail.cli import main
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import create_detector
+from longtail.report import write_report
 from longtail.training.apply import evaluate, export, load_run
 from longtail.training.config import RunConfig
 from longtail.training.progress import Progress
@@ -82,6 +84,8 @@ def test_a_run_with_boxes_fills_its_folder_and_continues_exactly(pictures: Path,
     assert {"AP", "AP50", "AP75", "APr", "APc", "APf", "per_class", "box_recall"} <= set(metrics["test"])
     assert 0 <= metrics["test"]["AP"] <= 1 and metrics["test"]["APf"] is None
     assert json.loads((tmp_path / "whole" / "metrics.json").read_text()) == metrics
+    with Image.open(tmp_path / "whole" / "examples.png") as shown:
+        assert shown.size == (2 * 320 + 8, 4 * 256 + 3 * 8)  # four images of 40 x 32, enlarged
     difficulty = rows(tmp_path / "whole" / "difficulty.csv")
     assert [(row["epoch"], row["class"]) for row in difficulty] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
     with pytest.raises(KeyboardInterrupt):
@@ -180,6 +184,18 @@ def test_a_second_classifier_is_trained_beside_the_first(
     first |= {key: f"{where}predictor.cls_score.{key.rpartition('.')[2]}" for key in second if "fc" not in key}
     assert all(not torch.equal(after[key], after[first[key]]) for key in second)
     assert evaluate(tmp_path / "run", device="cpu") == metrics["test"]
+
+
+def test_the_report_tells_average_precision_by_image_counts_and_shows_examples(grouped: Path, tmp_path: Path) -> None:
+    shutil.copytree(grouped, tmp_path / "bags" / "seed-0")
+    page = write_report(tmp_path).html.read_text()
+    assert "Classes by training samples: 2 rare (&lt;= 10)" in page and "AP rare" in page
+    assert "Examples</h" in page
+    assert (tmp_path / "figures" / "examples-bags.png").read_bytes() == (grouped / "examples.png").read_bytes()
+    (tmp_path / "bags" / "seed-0" / "examples.png").write_bytes(b"no picture")
+    report = write_report(tmp_path)
+    assert [reason for _, reason in report.problems] == ["examples.png is no picture, or too large"]
+    assert "Examples</h" not in report.html.read_text()
 
 
 def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

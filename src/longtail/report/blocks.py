@@ -61,7 +61,7 @@ def _methods(c: Comparison, looks: Looks) -> Block:
         )
     elif c.baseline is not None and len(c.groups) > 1:
         remarks.append(f"No other method has a seed in common with {c.baseline.label}: no differences can be paired.")
-    if tested := sum(c.data.counts.get("test", ())):
+    if c.measures.headline == "error" and (tested := sum(c.data.counts.get("test", ()))):
         remarks.append(f"The test split has {tested} samples: one sample is {100 / tested:.2g} points of error.")
     if meanings := [f"{m.title}: {m.meaning}" for m in c.shown if m.meaning]:
         remarks.append("; ".join(meanings) + ".")
@@ -82,7 +82,7 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
             rho = rank_correlation([train[i] for i in known], group.mean_per_class[known].tolist())
             if rho is not None and len(known) >= 5:
                 rhos.append(f"{rho:.2f} for {group.label}")
-        groups = ", ".join(f"{n} {name}" for name, n in shot_groups(train))
+        groups = ", ".join(f"{n} {name}" for name, n in shot_groups(c.measures, train))
         text.append(f"Classes by training samples: {groups}.")
         if rhos:
             text.append(
@@ -104,7 +104,7 @@ def _classes(c: Comparison, looks: Looks) -> Block | None:
         figures.class_accuracy(c, looks),
         f"Two charts over the {c.data.num_classes} classes, most frequent first: training samples{extremes}, and below "
         f"it the test {what} of each class for {', '.join(g.label for g in c.groups)}.{hardest}",
-        f"{drawn} Dashed lines separate the many-, medium- and few-shot classes. If frequency alone made classes "
+        f"{drawn} Dashed lines separate the groups of classes. If frequency alone made classes "
         "hard, the curves would fall evenly from left to right.",
     )
     return Block("classes", f"{what[0].upper()}{what[1:]} by class", text=tuple(text), pictures=(picture,))
@@ -251,6 +251,18 @@ def _hardest_table(c: Comparison, hardest: Sequence[int], share: Mapping[int, np
     return Table(title, tuple(columns), tuple(rows), numeric=False)
 
 
+def _examples(c: Comparison, looks: Looks) -> Block | None:
+    pictures = []
+    for group in dict.fromkeys(g for g in (c.best, c.baseline) if g is not None):
+        run = next((run for run in group.runs if run.examples is not None), None)
+        if run is not None and run.examples is not None:
+            alt = f"Test images with boxes: on the left what is there, on the right what {group.label} finds."
+            caption = f"{looks[group.label].name}, {run.relative}: left what is there, right what is found with a score"
+            caption += " of 0.3 or more. The first image shows one of the rarest classes, the last frequent ones only."
+            pictures.append(Picture(f"examples-{group.label}", run.examples, alt, caption))
+    return Block("examples", "Examples", pictures=tuple(pictures)) if pictures else None
+
+
 def _next(c: Comparison, looks: Looks) -> Block:
     del looks
     advice = tuple(advise(c))
@@ -337,6 +349,7 @@ BLOCKS: tuple[Callable[[Comparison, Looks], Block | None], ...] = (
     _difficulty,
     _learning,
     _confusion,
+    _examples,
     _next,
     _setup,
 )

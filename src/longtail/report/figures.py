@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from longtail.report.comparison import Comparison, Group
-from longtail.report.measures import FEW, MANY
 from longtail.report.runs import Difficulty, Floats, Ints, Run
 from longtail.report.statistics import spread
 from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
@@ -33,13 +32,15 @@ class _Ranks:
     order: Ints
     names: list[str]
     counts: Ints | None
+    least: list[float]
+    """Smallest count of each shot group but the last."""
 
     @classmethod
     def of(cls, c: Comparison) -> _Ranks:
         train = c.data.counts.get("train")
         counts = None if train is None else np.array(train)[c.data.order]
         names = names_of(c.data.class_names, c.data.order.tolist()) if c.data.num_classes <= NAMED_CLASSES else []
-        return cls(c.data.order, names, counts)
+        return cls(c.data.order, names, counts, [low for _, low, _ in c.measures.shots[:-1]])
 
     def __len__(self) -> int:
         return len(self.order)
@@ -48,7 +49,7 @@ class _Ranks:
         """Between which ranks the shot groups change."""
         if self.counts is None:
             return []
-        cuts = {int((self.counts > MANY).sum()), int((self.counts >= FEW).sum())}
+        cuts = {int((self.counts >= low).sum()) for low in self.least}
         return [cut + 0.5 for cut in sorted(cuts) if 0 < cut < len(self)]
 
     def label(self, ax: Axes, *, vertical: bool = False) -> None:

@@ -57,6 +57,7 @@ class MeasureSet:
         unbalanced_headline: The same where the test split is itself long-tailed.
         groups: Keys of the class groups with their titles, all classes first.
         per_class: What ``per_class`` holds.
+        shots: The groups by training samples (with boxes: images), most frequent first: name, least and largest count.
     """
 
     requires: str
@@ -65,6 +66,11 @@ class MeasureSet:
     unbalanced_headline: str
     groups: tuple[tuple[str, str], ...]
     per_class: str
+    shots: tuple[tuple[str, float, float], ...] = (
+        (f"many-shot (> {MANY} samples)", MANY + 1, math.inf),
+        (f"medium-shot ({FEW} to {MANY})", FEW, MANY),
+        (f"few-shot (< {FEW})", 0, FEW - 1),
+    )
 
     def __getitem__(self, key: str) -> Measure:
         return next(m for m in self.measures if m.key == key)
@@ -103,6 +109,7 @@ MEASURE_SETS = (
         unbalanced_headline="AP",
         groups=(("AP", "All classes"), ("APf", "Frequent"), ("APc", "Common"), ("APr", "Rare")),
         per_class="AP",
+        shots=(("frequent (> 100 images)", 101, math.inf), ("common (11 to 100)", 11, 100), ("rare (<= 10)", 0, 10)),
     ),
 )
 
@@ -132,12 +139,7 @@ def measure_set(metrics: Mapping[str, Any]) -> MeasureSet:
     return MeasureSet(first, extra, first, first, ((first, first),), "performance")
 
 
-def shot_groups(train_counts: tuple[int, ...]) -> list[tuple[str, int]]:
+def shot_groups(measures: MeasureSet, train_counts: tuple[int, ...]) -> list[tuple[str, int]]:
     """The shot groups that have classes and their number of classes, most frequent first."""
-    groups = (
-        (f"many-shot (> {MANY} samples)", lambda n: n > MANY),
-        (f"medium-shot ({FEW} to {MANY})", lambda n: FEW <= n <= MANY),
-        (f"few-shot (< {FEW})", lambda n: n < FEW),
-    )
-    sizes = ((name, sum(map(inside, train_counts))) for name, inside in groups)
+    sizes = ((name, sum(low <= n <= high for n in train_counts)) for name, low, high in measures.shots)
     return [(name, size) for name, size in sizes if size]

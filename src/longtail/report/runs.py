@@ -21,6 +21,7 @@ __all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_run
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
+_LARGEST_PICTURE = 8 << 20  # bytes: it becomes part of the page
 _JOINERS = "\u200c\u200d"  # not "printable", but they shape the letters around them
 
 
@@ -31,7 +32,8 @@ class Data:
     Args:
         name: Data set as the user wrote it.
         class_names: Readable names, ``[C]``.
-        counts: Images of each class by split, ``{"train": [C], ...}``; a split that is not known is absent.
+        counts: Samples of each class by split, ``{"train": [C], ...}``; a split that is not known is absent. With boxes
+            those are the images that show the class.
         notes: Remarks of the reader, one line each.
         model: Name of the network; empty: unknown.
         image_size: As the run states it; empty: unknown.
@@ -145,6 +147,21 @@ class Run:
     def label_folder(self) -> str | None:
         """Relative path of ``LABEL`` in ``.../LABEL/seed-<k>``; None for a run that lies elsewhere."""
         return os.path.dirname(self.relative) if _SEED_FOLDER.fullmatch(os.path.basename(self.relative)) else None
+
+    @functools.cached_property
+    def examples(self) -> bytes | None:
+        """The picture of what was found in some images, if the run has one."""
+        try:
+            content = (self.path / "examples.png").read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.problems.append(f"examples.png cannot be read ({type(error).__name__})")
+            return None
+        if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) > _LARGEST_PICTURE:
+            self.problems.append("examples.png is no picture, or too large")
+            return None
+        return content
 
     @functools.cached_property
     def per_class(self) -> Floats:
@@ -262,7 +279,7 @@ def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
 
 def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], problems: list[str]) -> Data:
     data = _read_json(path / "data.json", problems)
-    names, counts = data.get("class_names"), data.get("class_counts")
+    names, counts = data.get("class_names"), data.get("image_counts", data.get("class_counts"))
     if not isinstance(names, list) or not names:
         problems.append("data.json tells no class names: they are taken from the other files")
         names, counts = _classes_from_table(path, test)

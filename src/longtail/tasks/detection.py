@@ -21,6 +21,7 @@ from longtail.methods import ClassStats
 from longtail.metrics.detection import detection_ap
 from longtail.metrics.masks import mask_api
 from longtail.models.detectors import create_detector
+from longtail.tasks.draw_boxes import beside, draw_objects
 from longtail.tasks.image import Evaluation
 
 __all__ = ["DetectionTask", "coco_results"]
@@ -254,6 +255,33 @@ class DetectionTask:
             for c, name in enumerate(self.data.class_names)
         ]
         return Evaluation(metrics, performance, rows_out, confusion[:, :classes])
+
+    @torch.inference_mode()
+    def examples(self, model: nn.Module, *, split: str = "test", number: int = 4, threshold: float = 0.3) -> Tensor:
+        """A picture ``[3, H, W]`` of some images of a split: their objects on the left, what is found on the right.
+
+        The first one shows one of the rarest categories, the last one frequent ones only.
+
+        Args:
+            model: The detector; its criterion says how boxes are scored.
+            split: Its name.
+            number: Of images.
+            threshold: Smallest score that is drawn; at most 20 objects are.
+        """
+        part, names = self.split(split), {c["id"]: c["name"] for c in self.data.train.categories}
+        rarest = [min((self.class_counts[c] for c in own), default=None) for own in part.labels_per_image()]
+        shown = sorted((n, row) for row, n in enumerate(rarest) if n is not None)
+        chosen = [shown[i * (len(shown) - 1) // max(number - 1, 1)][1] for i in range(min(number, len(shown)))] or [0]
+        ids, training, rows = list(names), model.training, []
+        model.eval()
+        for row in chosen:
+            pixels, truth = part.read(row), [own for own in part.objects[row] if not own["iscrowd"]]
+            (output,) = model([pixels.to(self.device).float() / 255])
+            found = [own for own in coco_results(output, None, ids) if own["score"] >= threshold]
+            named = [[own | {"name": names[own["category_id"]]} for own in map(dict, some)] for some in (truth, found)]
+            rows.append([draw_objects(pixels, some[:20], most=384) for some in named])
+        model.train(training)
+        return beside(rows)
 
     def _average_precision(self, part: BoxSplit, found: list[dict[str, Any]], kind: Any) -> dict[str, Any]:
         """Of the whole split on every process."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
 from longtail.data import load_boxes
 from longtail.data.boxes import BoxData, BoxSplit
@@ -18,6 +19,7 @@ from longtail.integrations.detection import with_box_criterion
 from longtail.methods import ClassStats
 from longtail.models.detectors import create_detector
 from longtail.tasks.detection import DetectionTask, coco_results
+from longtail.tasks.draw_boxes import draw_objects
 from longtail.training.attach import attach
 from longtail.training.files import atomic, write_json
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from longtail.training.apply import Trained
 
 __all__ = ["evaluate_boxes", "find_objects", "trained_detector", "write_objects"]
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 
 def trained_detector(trained: Trained) -> nn.Module:
@@ -140,7 +140,8 @@ def write_objects(
         while name in names:
             name = f"_{name}"
         names.add(name)
-        draw(pixels, [d for d in detections if d["score"] >= threshold], folder / name)
+        picture = draw_objects(pixels, [d for d in detections if d["score"] >= threshold])
+        atomic(folder / name, lambda p, picture=picture: to_pil_image(picture).save(p, format="PNG"))
         results += [{k: _plain(v) for k, v in d.items() if k != "name"} for d in detections]
     write_json(file, results)
     return file, folder, len(names)
@@ -151,29 +152,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: v.decode() if isinstance(v, bytes) else list(v) for k, v in value.items()}
     return value
-
-
-def draw(pixels: Tensor, detections: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw boxes, masks, names and scores on a picture, and write it as PNG."""
-    from torchvision.transforms.functional import to_pil_image
-    from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
-
-    from longtail.metrics.masks import mask_api
-
-    smallest = min(pixels.shape[1:])
-    if smallest < 256:  # small pictures are enlarged, or their labels could not be read
-        factor = -(-256 // smallest)
-        pixels = pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-    else:
-        factor = 1
-    colours = [_COLOURS[d["category_id"] % len(_COLOURS)] for d in detections]
-    if detections:
-        if "segmentation" in detections[0]:
-            masks = [torch.from_numpy(mask_api().decode(d["segmentation"])).bool() for d in detections]
-            whole = torch.stack(masks).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            pixels = draw_segmentation_masks(pixels, whole, alpha=0.45, colors=colours)
-        boxes = torch.tensor([d["bbox"] for d in detections])
-        boxes[:, 2:] += boxes[:, :2]
-        labels = [f"{d['name']} {d['score']:.2f}" for d in detections]
-        pixels = draw_bounding_boxes(pixels, boxes * factor, labels, colors=colours, width=2)
-    atomic(path, lambda p: to_pil_image(pixels).save(p, format="PNG"))

@@ -20,6 +20,7 @@ from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.files import (
     append_csv,
+    atomic,
     load_state,
     load_weights,
     locked,
@@ -202,6 +203,12 @@ class RunFolder:
 
     def best_weights(self, epoch: int) -> dict[str, torch.Tensor]:
         return load_weights(self.path / "checkpoint" / f"best-{epoch}.safetensors")
+
+    def save_picture(self, name: str, pixels: torch.Tensor) -> None:
+        """Write uint8 ``[3, H, W]`` as PNG."""
+        from torchvision.transforms.functional import to_pil_image
+
+        atomic(self.path / name, lambda p: to_pil_image(pixels).save(p, format="PNG"))
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def finish(

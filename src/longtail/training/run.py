@@ -24,7 +24,7 @@ from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.tasks.image import Evaluation
+from longtail.tasks.image import Evaluation, ImageTask
 from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
@@ -336,11 +336,15 @@ class _Loop:
         The test split is read here only.
         """
         judged = {"last": self._judged()}
+        if self.config.final == "last" or best["epoch"] == self.epochs:
+            self._show_examples()
         if best["epoch"] == self.epochs:
             judged["best"] = judged["last"]
         else:
             self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
             judged["best"] = self._judged()
+            if self.config.final == "best":
+                self._show_examples()
         tables = judged[self.config.final].tables
         metrics: dict[str, Any] = {s: tables[s].metrics for s in ("test", "val") if s in tables}
         metrics |= {"final": self.config.final, "epochs": self.epochs}
@@ -358,6 +362,12 @@ class _Loop:
         found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self._features))
         tables = {s: self._evaluate(s) for s in ("val", "test") if getattr(self.task.data, s) is not None}
         return _Judged(self._weights(), tables, found)
+
+    def _show_examples(self) -> None:
+        """With boxes, a picture of what is found in some images."""
+        if self.main and not isinstance(self.task, ImageTask):
+            with self.accelerator.autocast():
+                self.folder.save_picture("examples.png", self.task.examples(self.model))
 
     def _features(self, split: str) -> tuple[Tensor, Tensor]:
         with self.accelerator.autocast():
