@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from longtail.data.clips import FRAMES
 from longtail.paper.base import Column
+from longtail.training.recipes import RECIPES
 
 __all__ = [
     "CIFAR100_10",
@@ -42,74 +44,16 @@ __all__ = [
     "SHAPES_LT_MASKS",
 ]
 
-_SGD = {"momentum": 0.9, "final": "best"}
-_MNIST = _SGD | {
-    "data": "mnist-4v9",
-    "protocol": "paper",
-    "model": "lenet5",
-    "image_size": 28,
-    "epochs": 100,
-    "batch_size": 100,
-    "lr": 0.001,
-    "weight_decay": 5e-4,
-    "schedule": "constant",
-    "warmup_epochs": 0,
-}
-_CIFAR = _SGD | {
-    "data": "cifar100",
-    "protocol": "paper",
-    "model": "resnet32",
-    "image_size": 32,
-    "epochs": 200,
-    "batch_size": 128,
-    "lr": 0.1,
-    "weight_decay": 1e-4,
-    "schedule": "multistep",
-    "milestones": (160, 180),
-    "gamma": 0.01,
-    "warmup_epochs": 5,
-}
-_IMAGENET = _SGD | {
-    "data": "imagenet-lt",
-    "model": "resnet10",
-    "image_size": 224,
-    "epochs": 100,
-    "batch_size": 512,
-    "lr": 0.2,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "warmup_epochs": 0,
-}
-_EGTEA = _SGD | {
-    "data": "egtea",
-    "model": "resnext3d101",
-    "image_size": 224,
-    "frames": 10,
-    "epochs": 100,
-    "batch_size": 32,
-    "lr": 0.001,
-    "weight_decay": 5e-4,
-    "schedule": "multistep",
-    "milestones": (60,),
-    "gamma": 0.1,
-    "warmup_epochs": 0,
-}
-_MOVING_DIGITS = _SGD | {
-    "data": "moving-digits",
-    "model": "small3d",
-    "image_size": 28,
-    "frames": 10,
-    "epochs": 30,
-    "batch_size": 32,
-    "lr": 0.05,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "warmup_epochs": 2,
-}
+
+def _protocol(data: str, *, final: str = "best", **own: Any) -> dict[str, Any]:
+    """The recipe of a data set, which is the paper's where the paper has one."""
+    recipe = RECIPES[data]
+    kept = {key: value for key, value in recipe.items() if key != "milestones" or recipe["schedule"] == "multistep"}
+    return {"data": data, "momentum": 0.9, "final": final} | kept | own
 
 
 def _mnist(imbalance: int, head: int) -> Column:
-    full: dict[str, Any] = _MNIST | {"imbalance": float(imbalance)}
+    full = _protocol("mnist-4v9", protocol="paper", imbalance=float(imbalance))
     title = f"MNIST 4 against 9, {head} + {5000 - head} training images (imbalance {imbalance}), LeNet-5"
     return Column(name=f"mnist-{imbalance}", title=title, scales={"full": full, "small": {}, "smoke": {"epochs": 2}})
 
@@ -125,7 +69,7 @@ _PROTOCOLS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _cifar100(imbalance: int, protocol: str = "paper") -> Column:
     words, changes = _PROTOCOLS[protocol]
-    full: dict[str, Any] = _CIFAR | {"imbalance": float(imbalance)} | changes
+    full = _protocol("cifar100", protocol="paper", imbalance=float(imbalance)) | changes
     title = f"CIFAR100-LT, imbalance {imbalance}{words}, ResNet-32"
     small = {"model": "resnet20", "image_size": 16, "epochs": 30, "milestones": (24, 27)}
     smoke = {"model": "resnet20", "image_size": 8, "epochs": 2, "milestones": (1,), "warmup_epochs": 0}
@@ -138,8 +82,7 @@ DIGITS = Column(
     name="digits",
     title="digits of scikit-learn, imbalance 20, LeNet-5",
     scales={
-        "full": _MNIST
-        | {"data": "digits", "imbalance": 20.0, "epochs": 20, "batch_size": 32, "lr": 0.02, "schedule": "cosine"},
+        "full": _protocol("digits", imbalance=20.0),
         "small": {},
         "smoke": {"epochs": 2},
     },
@@ -151,58 +94,29 @@ CIFAR100_100_MERGED = _cifar100(100, "merged")
 IMAGENET_LT = Column(
     name="imagenet-lt",
     title="ImageNet-LT, ResNet-10",
-    scales={"full": _IMAGENET, "smoke": {"epochs": 2, "image_size": 32, "batch_size": 64}},
+    scales={"full": _protocol("imagenet-lt"), "smoke": {"epochs": 2, "image_size": 32, "batch_size": 64}},
 )
 EGTEA = Column(
     name="egtea",
     title="EGTEA verbs, 3D-ResNeXt-101",
-    scales={"full": _EGTEA, "smoke": {"model": "small3d", "image_size": 32, "epochs": 2, "milestones": (1,)}},
+    scales={
+        "full": _protocol("egtea", frames=FRAMES),
+        "smoke": {"model": "small3d", "image_size": 32, "epochs": 2, "milestones": (1,)},
+    },
     pretrained="the public weights of 3D-ResNeXt-101 trained on Kinetics, resnext-101-kinetics.pth",
 )
 MOVING_DIGITS = Column(
     name="moving-digits",
     title="moving digits, a small 3D network",
-    scales={"full": _MOVING_DIGITS, "smoke": {"epochs": 2, "warmup_epochs": 0}},
+    scales={"full": _protocol("moving-digits", frames=FRAMES), "smoke": {"epochs": 2, "warmup_epochs": 0}},
 )
-_LVIS = {
-    "task": "detect",
-    "model": "fasterrcnn_resnet50_fpn",
-    "image_size": 800,
-    "epochs": 12,
-    "batch_size": 16,
-    "lr": 0.01,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "multistep",
-    "milestones": (8, 11),
-    "gamma": 0.1,
-    "warmup_epochs": 1,
-    "clip_grad_norm": 35.0,
-    "final": "last",
-}
-_SHAPES_LT = {
-    "data": "shapes-lt",
-    "task": "detect",
-    "model": "fasterrcnn_resnet10_fpn",
-    "image_size": 128,
-    "epochs": 8,
-    "batch_size": 8,
-    "lr": 0.03,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "cosine",
-    "warmup_epochs": 1,
-    "clip_grad_norm": 10.0,
-    "final": "last",
-}
 _SMOKE = {"epochs": 1, "milestones": (), "warmup_epochs": 0, "schedule": "constant", "image_size": 64}
-_MASKS: dict[str, Any] = {"task": "segment"}
 
 
 def _photographs(data: str, title: str, masks: bool) -> Column:
-    model = "maskrcnn" if masks else "fasterrcnn"
+    model, task = ("maskrcnn", "segment") if masks else ("fasterrcnn", "detect")
+    full = _protocol(data, final="last", task=task, model=f"{model}_resnet50_fpn")
     small = _SMOKE | {"model": f"{model}_resnet10_fpn", "batch_size": 8}
-    full: dict[str, Any] = _LVIS | {"data": data, "model": f"{model}_resnet50_fpn"} | (_MASKS if masks else {})
     return Column(
         name=f"{data}-masks" if masks else data,
         title=f"{title}, {'Mask' if masks else 'Faster'} R-CNN, ResNet-50",
@@ -213,7 +127,8 @@ def _photographs(data: str, title: str, masks: bool) -> Column:
 
 
 def _shapes_lt(masks: bool) -> Column:
-    full = _SHAPES_LT | (_MASKS | {"model": "maskrcnn_resnet10_fpn"} if masks else {})
+    model, task = ("maskrcnn", "segment") if masks else ("fasterrcnn", "detect")
+    full = _protocol("shapes-lt", final="last", task=task, model=f"{model}_resnet10_fpn")
     return Column(
         name="shapes-lt-masks" if masks else "shapes-lt",
         title=f"digits and shapes that are drawn, a small {'Mask' if masks else 'Faster'} R-CNN",
