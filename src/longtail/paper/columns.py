@@ -82,7 +82,7 @@ DIGITS = Column(
     name="digits",
     title="digits of scikit-learn, imbalance 20, LeNet-5",
     scales={
-        "full": _protocol("digits", imbalance=20.0),
+        "full": _protocol("digits"),
         "small": {},
         "smoke": {"epochs": 2},
     },
