@@ -78,10 +78,10 @@ class BalancedBoxesLoss(nn.Module):
             logits: ``[N, C + 1]``, or ``[N, 2 (C + 1)]``: those of two classifiers, of which the second one scores the
                 classes of few instances, and the first one all others and the background.
         """
-        parts = full_precision(logits).split(len(self.tail), dim=1)
-        if len(parts) > 2 or parts[-1].shape[1] != len(self.tail):
+        classes = len(self.tail)
+        if logits.ndim != 2 or logits.shape[1] not in (classes, 2 * classes):
             raise LongtailError(
-                f"logits have shape {list(logits.shape)}: it takes [N, {len(self.tail)}], once or twice side by side"
+                f"logits have shape {list(logits.shape)}: it takes [N, {classes}], once or twice side by side"
             )
-        scores = [part.softmax(1) for part in parts]
-        return torch.where(self.tail.to(logits.device), scores[-1], scores[0]) if len(scores) == 2 else scores[0]
+        first, *second = (part.softmax(1) for part in full_precision(logits).split(classes, dim=1))
+        return torch.where(self.tail.to(logits.device), second[0], first) if second else first

@@ -269,11 +269,11 @@ class _Plan:
         for _, cells in self._folders():
             for seed in self._seeds(cells[0].column):
                 for cell in cells:
-                    folder, start, after = self.folder(cell, seed), self.table.start(cell), None
+                    folder, first, start = self.folder(cell, seed), None, self.table.start(cell)
                     if start is not None:
-                        after = self.folder(start, seed)
-                        jobs.setdefault(after, Job(self.config(start, seed), after))
-                    jobs.setdefault(folder, Job(self.config(cell, seed), folder, after))
+                        first = self.folder(start, seed)
+                        jobs.setdefault(first, Job(self.config(start, seed), first))
+                    jobs.setdefault(folder, Job(self.config(cell, seed), folder, first))
         todo = [job for job in jobs.values() if not _is_done(job.folder, job.config)]
         yield f"{self.table.name}: {len(jobs)} runs, {len(todo)} of them to train"
         done = itertools.count(1)

@@ -25,7 +25,8 @@ class ClassAwareSampler(EpochSampler):
     2020, whose class-balanced sampling this is.
 
     Args:
-        labels: Class index of every sample, ``[N]``: tensor, array or list.
+        labels: Class index of every sample, ``[N]``: tensor, array or list. Or a list of the classes of every sample,
+            which then is one of the samples of each of them.
         num_samples: Indices in an epoch over all ranks; default N. The last cycle may end early.
         seed, num_replicas, rank: See `EpochSampler`.
         samples_per_class: Samples of a class in a row; Kang et al. take 4.
@@ -36,7 +37,7 @@ class ClassAwareSampler(EpochSampler):
 
     def __init__(
         self,
-        labels: Tensor | Sequence[int],
+        labels: Tensor | Sequence[int] | Sequence[Sequence[int]],
         *,
         num_samples: int | None = None,
         seed: int = 0,
