@@ -42,18 +42,23 @@ def ours(row: dict[str, str]) -> str:
 
 
 def results_table(rows: list[dict[str, str]], table: str, columns: list[str], names: list[str]) -> str:
-    """One line a method; for each column our mean ± std (number of seeds) beside what the paper prints."""
+    """One line a method; for each column our mean ± std (number of seeds), beside what the paper prints if it does."""
     rows = [row for row in rows if row["table"] == table and (not columns or row["column"] in columns)]
     rows = [row for row in rows if not names or row["row"] in names]
     columns = columns or list(dict.fromkeys(row["column"] for row in rows))
     cells = {(row["row"], row["column"]): row for row in rows}
-    header = ["", *(title for column in columns for title in (f"{column}: ours", "paper"))]
+    printed = {row["column"] for row in rows if row["paper"]}
+    header = [""]
+    for column in columns:
+        header += [f"{column}: ours", "paper"] if column in printed else [column]
     body = []
     for name in dict.fromkeys(row["row"] for row in rows):
         line = [f"`{name}`"]
         for column in columns:
             cell = cells.get((name, column))
-            line += [ours(cell), cell["paper"] or "–"] if cell else ["–", "–"]
+            line.append(ours(cell) if cell else "–")
+            if column in printed:
+                line.append(cell["paper"] or "–" if cell else "–")
         body.append(line)
     return markdown(header, body) if body else ""
 
