@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from longtail.training.apply import evaluate, export, load_run
 from longtail.training.config import RunConfig
 from longtail.training.progress import Progress
 from longtail.training.run import train
+from training.test_processes import train_here
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,65 @@ def test_the_report_tells_average_precision_by_image_counts_and_shows_examples(g
     report = write_report(tmp_path)
     assert [reason for _, reason in report.problems] == ["examples.png is no picture, or too large"]
     assert "Examples</h" not in report.html.read_text()
+
+
+def test_two_processes_train_as_one_does(pictures: Path, run_two: Any, tmp_path: Path) -> None:
+    options = dataclasses.asdict(config(pictures, epochs=2, batch_size=2, lr=1e-3))
+    first, second = run_two(train_here, options, str(tmp_path / "two"))
+    assert first == second and len(first) == 2  # the same weights of the model and of the classes on both
+    one = train(RunConfig(**options), tmp_path / "one")
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert two["test"]["AP"] == pytest.approx(one["test"]["AP"], abs=0.05)
+    for a, b in zip(rows(tmp_path / "two" / "history.csv"), rows(tmp_path / "one" / "history.csv"), strict=True):
+        assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), rel=0.05)  # each draws its proposals
+        assert (a["lr"], a["tau"]) == (b["lr"], b["tau"])
+
+
+def _without(key: str, place: int) -> Any:
+    def edit(content: dict[str, Any]) -> None:
+        del content["annotations"][place][key]
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.update(categories=[]), "instances_train.json has no categories: give COCO or LVIS JSON"),
+        (_without("category_id", 0), "annotation 1 of image 1: .*category"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 5, 6]]), "annotation 1 of image 1: .*polygon"),
+        (lambda c: c["images"][0].update(file_name="gone.png"), "1 of 8 images of .* are missing on disk, the first"),
+        (lambda c: c["images"][0].update(file_name="torn.png"), "torn.png cannot be read as an image"),
+    ],
+    ids=["no categories", "no category", "two points", "missing image", "torn image"],
+)
+def test_bad_data_is_one_clear_line_of_the_command_and_leaves_nothing(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], edit: Any, message: str
+) -> None:
+    shutil.copytree(pictures, tmp_path / "data")
+    (tmp_path / "data" / "images" / "train" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    file = tmp_path / "data" / "instances_train.json"
+    content = json.loads(file.read_text())
+    edit(content)
+    file.write_text(json.dumps(content))
+    words = f"train coco:{tmp_path / 'data'} --task segment --method ce --epochs 1 --out {tmp_path / 'run'}".split()
+    assert main([*words, "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(f"error: [^\n]*{message}[^\n]*\n", captured.err), captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_category_without_an_object_is_named_and_does_no_harm(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "data")
+    for split in ("train", "val"):
+        file = tmp_path / "data" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"].append({"id": 7, "name": "unicorn"})
+        file.write_text(json.dumps(content))
+    metrics = train(config(tmp_path / "data", epochs=1), tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert "1 categories without a training image: unicorn" in about["notes"]
+    assert metrics["test"]["per_class"][2] is None and metrics["test"]["AP"] is not None
 
 
 def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

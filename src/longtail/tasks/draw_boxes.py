@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import ImageDraw
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import draw_segmentation_masks
 
 from longtail.metrics.masks import mask_api
 
 __all__ = ["beside", "draw_objects"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+_BRIGHT = ("#E69F00", "#56B4E9", "#F0E442")
 _LEAST = 256  # smaller pictures are enlarged, or their labels could not be read
 
 
@@ -40,12 +43,19 @@ def draw_objects(pixels: Tensor, objects: Sequence[dict[str, Any]], *, most: int
         masks = torch.stack([torch.from_numpy(mask_api().decode(own["segmentation"])) for own in objects])
         masks = F.interpolate(masks[None].float(), pixels.shape[1:], mode="nearest")[0].bool()
         pixels = draw_segmentation_masks(pixels, masks, alpha=0.45, colors=colours)
-    if objects:
-        boxes = torch.tensor([own["bbox"] for own in objects])
-        boxes[:, 2:] += boxes[:, :2]
-        labels = [f"{own['name']} {own['score']:.2f}" if "score" in own else own["name"] for own in objects]
-        pixels = draw_bounding_boxes(pixels, boxes * scale, labels, colors=colours, width=2)
-    return pixels
+    image = to_pil_image(pixels)
+    draw = ImageDraw.Draw(image)
+    for own, colour in zip(objects, colours, strict=True):
+        x, y, width, height = (scale * value for value in own["bbox"])
+        draw.rectangle((x, y, x + width, y + height), outline=colour, width=2)
+    for own, colour in reversed(list(zip(objects, colours, strict=True))):  # on top of all boxes, the best last
+        label = f"{own['name']} {own['score']:.2f}" if "score" in own else own["name"]
+        left, _, right, bottom = draw.textbbox((0, 0), label)
+        x = max(0.0, min(scale * own["bbox"][0], image.width - right - 4))
+        y = max(0.0, scale * own["bbox"][1] - bottom - 3)  # above the box where there is room
+        draw.rectangle((x, y, x + right - left + 4, y + bottom + 2), fill=colour)
+        draw.text((x + 2, y), label, fill="black" if colour in _BRIGHT else "white")
+    return pil_to_tensor(image)
 
 
 def beside(rows: Sequence[Sequence[Tensor]], *, gap: int = 8) -> Tensor:
