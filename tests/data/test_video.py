@@ -171,6 +171,7 @@ def damaged(folder: Path) -> dict[str, str]:
     (folder / "end-lost.mp4").write_bytes(whole[: len(whole) // 2])  # with it the index
     (folder / "cut.mp4").write_bytes(fast[: len(fast) * 2 // 3])
     (folder / "cut.avi").write_bytes(avi[: len(avi) // 2])
+    (folder / "codec.mp4").write_bytes(whole.replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("I am no video\n" * 30)
     (folder / "nothing").mkdir()
@@ -183,6 +184,7 @@ def damaged(folder: Path) -> dict[str, str]:
         "end-lost.mp4": "cannot be read as a video",
         "cut.mp4": r"cut off: \d+ of its 60 frames are missing",
         "cut.avi": r"cut off: \d+ of its 60 frames are missing",
+        "codec.mp4": "no decoder knows its pictures",
         "empty.mp4": "the file is empty",
         "text.mp4": "cannot be read as a video",
         "nothing": "a folder without images",

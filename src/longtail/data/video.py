@@ -98,6 +98,9 @@ def _open(path: str) -> Any:
         container.close()
         raise _fault(path, "it has no pictures")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        container.close()
+        raise _fault(path, "no decoder knows its pictures")
     stream.codec_context.thread_count = 1  # worker processes share the cores
     return container, stream
 
