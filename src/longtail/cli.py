@@ -256,8 +256,7 @@ class Reproduce:
     """Re-run tables and figures of the paper, and print the paper's numbers beside ours.
 
     Args:
-        what: ``table1`` to ``table4``, ``table7``, ``table8``, ``figure1`` to ``figure6``, ``comparison``; several
-            share their runs.
+        what: ``table1`` to ``table8``, ``figure1`` to ``figure6``, ``comparison``; several share their runs.
         columns: Columns of the table, e.g. ``mnist-99``, or a group of them, e.g. ``egtea``; default: all whose data
             are there.
         rows: Rows of the table, e.g. ``ce cdb-w``; default: all.
@@ -266,7 +265,8 @@ class Reproduce:
             ``smoke`` only shows that everything runs.
         jobs: Runs at a time, each a process with its share of the cores.
         data: Where a data set is, if not where ``train`` looks: ``NAME:PATH``, e.g. ``mnist-4v9:DIR``.
-        weights: Initial weights where the paper starts from some: ``MODEL:FILE``, e.g. ``resnext3d101:FILE``.
+        weights: Initial weights where the paper starts from some: ``MODEL:FILE``, e.g. ``resnext3d101:FILE``,
+            ``fasterrcnn_resnet50_fpn:FILE``.
         device: Where to compute.
         precision: ``fp32``, or ``bf16`` (autocast).
         download: Fetch data sets that are missing with torchvision.
