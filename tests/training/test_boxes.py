@@ -84,8 +84,9 @@ def test_layers_that_published_weights_freeze_stay_frozen(pictures: Path, tmp_pa
     assert frozen == {key for key in body if "body.conv1" in key or "layer1" in key}
 
 
-def test_segmentation_judges_masks_too(pictures: Path, tmp_path: Path) -> None:
-    options = {"task": "segment", "method": "ce", "model": "maskrcnn_resnet10_fpn", "epochs": 1}
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_a_mask_rcnn_is_judged_by_masks_too(pictures: Path, tmp_path: Path, task: str) -> None:
+    options = {"task": task, "method": "ce", "model": "maskrcnn_resnet10_fpn", "epochs": 1}
     metrics = train(config(pictures, **options), tmp_path / "run")
     assert {"AP", "AP50", "APr"} <= set(metrics["test"]["mask"])
 

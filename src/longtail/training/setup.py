@@ -89,7 +89,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> Detec
     assert config.model and config.image_size
     if getattr(method, "measure", "recall") not in ("recall", "precision", "f1"):
         raise LongtailError("with boxes the difficulty is measured from decisions: use measure=recall, precision or f1")
-    masks = config.task == "segment"
+    masks = config.task == "segment" or config.model.lower().startswith("mask")
     data = load_boxes(
         config.data,
         data_seed=config.data_seed,
