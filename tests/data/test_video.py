@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,23 @@ def test_short_clips_show_some_frames_more_than_once(tmp_path: Path, frames: int
         assert len(index) == 10 and index == sorted(index) and set(index) <= set(range(frames))
         assert [number_of(frame) for frame in read_frames(clip, index)] == index
     assert set(sample_frames(clip, 10, random=False)) == set(range(frames))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "top_goes"),
+    [((1, 0, 0, 1), "top"), ((0, 1, -1, 0), "right"), ((-1, 0, 0, -1), "bottom"), ((0, -1, 1, 0), "left")],
+)
+def test_a_clip_is_upright_as_its_file_says(tmp_path: Path, matrix: tuple[int, ...], top_goes: str) -> None:
+    """As telephones write it: pixels as the sensor has them, and a matrix that takes (x, y) to where it is shown."""
+    path = write_video(tmp_path / "a.mp4", 3)
+    stored = full_decode(path)[0]
+    content = path.read_bytes()
+    start = content.index(b"tkhd") + 44
+    assert struct.unpack(">9i", content[start : start + 36]) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    path.write_bytes(content[:start] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[start + 36 :])
+    turns = {"top": 0, "left": 1, "bottom": 2, "right": 3}[top_goes]  # counter-clockwise
+    assert read_frames(open_clip(str(path)), [0])[0].equal(stored.rot90(turns, (1, 2)))
 
 
 def frames_in(folder: Path, count: int, sizes: list[tuple[int, int]] | None = None) -> Path:
