@@ -257,8 +257,8 @@ class Reproduce:
 
     Args:
         what: ``table1`` to ``table8``, ``figure1`` to ``figure6``, ``comparison``; several share their runs.
-        columns: Columns of the table, e.g. ``mnist-99``, or a group of them, e.g. ``egtea``; default: all whose data
-            are there.
+        columns: Columns of the table, e.g. ``mnist-99``, a group of them, e.g. ``egtea``, or a data set, e.g. ``lvis``;
+            default: all whose data are there.
         rows: Rows of the table, e.g. ``ce cdb-w``; default: all.
         seeds: Number of seeds of each cell; default: the recipe's.
         scale: ``full`` is the paper's protocol; ``small`` is a reduced one, about ten minutes a run on two cores;

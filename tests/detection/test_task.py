@@ -120,6 +120,18 @@ def test_examples_are_pictures_from_rare_to_frequent_and_need_no_object(shapes: 
     assert make_task(empty).examples(model, number=2, threshold=1.0).shape[0] == 3
 
 
+def test_boxes_stay_in_single_precision_where_the_network_is_in_half() -> None:
+    torch.manual_seed(0)
+    model = create_detector("fasterrcnn_resnet10_fpn", num_classes=3, image_size=256, box_score_thresh=0.0)
+    image = torch.rand(3, 256, 320)
+    thin = {"boxes": torch.tensor([[300.2, 40.1, 300.7, 40.6]]), "labels": torch.tensor([1])}  # of one pixel
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([image], [thin])
+        boxes = model.eval()([image])[0]["boxes"]
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert boxes.dtype == torch.float32 and not torch.equal(boxes, boxes.bfloat16().float())
+
+
 def test_the_task_describes_its_data(shapes: BoxData) -> None:
     found = make_task(shapes).description()
     assert json.loads(json.dumps(found)) == found

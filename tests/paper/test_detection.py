@@ -56,6 +56,13 @@ def test_a_line_for_each_measure_of_boxes_and_masks(out: Path) -> None:
     assert "Mask APr" in (out / COLUMN / "report.html").read_text()
 
 
+def test_both_tables_are_asked_for_by_the_name_of_the_data(out: Path, data: str) -> None:
+    options = {"columns": ["coco"], "rows": ["bags-cls"], "scale": "smoke", "device": "cpu", "jobs": 2}
+    lines = list(reproduce("table5", "table6", out=out, data=[data], **options))  # type: ignore[arg-type]
+    told = ["table5: 2 runs, 2 of them to train", "table6: 2 runs, 0 of them to train"]
+    assert [line for line in lines if " runs, " in line] == told
+
+
 def test_what_is_missing_is_one_clear_line(data: str, tmp_path: Path) -> None:
     def refused(**options: object) -> str:
         with pytest.raises(LongtailError) as caught:

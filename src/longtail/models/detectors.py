@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from longtail.errors import LongtailError
@@ -98,6 +99,8 @@ def create_detector(
     if kind == "mask" and backbone in ("resnet10_fpn", "resnet18_fpn"):
         model.roi_heads.mask_head = MaskRCNNHeads(body.out_channels, (64, 64), 1)
         model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, num_classes + 1)
+    for head in (model.rpn.head, model.roi_heads.box_predictor):
+        head.register_forward_hook(_in_full_precision)
     model.frozen_norm = published  # type: ignore[assignment]
     model.notes = _load(model, Path(weights), given) if weights else []  # type: ignore[assignment]
     return model
@@ -115,6 +118,13 @@ def _pyramid(name: str, norm: Any, *, channels: int) -> Any:
         network = getattr(torchvision.models, name)(weights=None, norm_layer=norm)
     stages = {f"layer{k + 1}": str(k) for k in range(4)}
     return BackboneWithFPN(network, stages, [network.inplanes // 8 * 2**k for k in range(4)], channels)
+
+
+def _in_full_precision(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """What heads give in half precision: torchvision would keep the boxes in it, pixels apart or without width."""
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
+    return type(output)(_in_full_precision(module, inputs, value) for value in output)
 
 
 def box_classifier(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:

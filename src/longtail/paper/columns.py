@@ -116,7 +116,7 @@ _SMOKE = {"epochs": 1, "milestones": (), "warmup_epochs": 0, "schedule": "consta
 def _photographs(data: str, title: str, masks: bool) -> Column:
     model, task = ("maskrcnn", "segment") if masks else ("fasterrcnn", "detect")
     full = _protocol(data, final="last", task=task, model=f"{model}_resnet50_fpn")
-    small = _SMOKE | {"model": f"{model}_resnet10_fpn", "batch_size": 8}
+    small = _SMOKE | {"model": f"{model}_resnet10_fpn", "batch_size": 8, "lr": 0.002, "clip_grad_norm": 10.0}
     return Column(
         name=f"{data}-masks" if masks else data,
         title=f"{title}, {'Mask' if masks else 'Faster'} R-CNN, ResNet-50",

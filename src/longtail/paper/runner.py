@@ -56,7 +56,8 @@ def reproduce(
         *what: ``table1``, ``figure2``, ...; figures that need runs are trained as tables are, then drawn from the
             finished runs in ``out``.
         out: Folder of the runs and the results.
-        columns: Columns to run, or groups of columns that share their runs; none named: all whose data are there.
+        columns: Columns to run, or groups of columns that share their runs, or data sets for all columns with these
+            data; none named: all whose data are there.
         rows: Rows to run; none named: all that this version has, without those that are only run on request.
         seeds: Number of seeds, counted from 0; None: the recipe's, and 1 for the scale ``smoke``.
         scale: ``full``: the paper's protocol; ``small``: a reduced one; ``smoke``: only shows that everything runs.
@@ -176,8 +177,9 @@ class _Plan:
             raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
         table = self.table
         groups = {c.group: c for c in table.columns if c.group}
-        _chosen("column", columns, groups | {c.name: c for c in table.columns}, table.name)
-        self.columns = [c for c in table.columns if c.name in columns or c.group in columns]
+        others = [name for name in columns if all(name != c.data for c in table.columns)]
+        _chosen("column", others, groups | {c.name: c for c in table.columns}, table.name)
+        self.columns = [c for c in table.columns if {c.name, c.group, c.data} & set(columns)]
         some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
         missing = [] if some_rows else [row.name for row in table.rows if not row.available]
         if missing:
