@@ -30,6 +30,17 @@ SMALL = {
 }
 
 
+FIT = {
+    "rpn_pre_nms_top_n_train": 600,
+    "rpn_post_nms_top_n_train": 150,
+    "rpn_pre_nms_top_n_test": 600,
+    "rpn_post_nms_top_n_test": 150,
+    "box_batch_size_per_image": 64,
+    "box_detections_per_img": 100,
+    "box_score_thresh": 0.05,
+}
+
+
 @pytest.fixture(scope="module")
 def shapes() -> BoxData:
     return shapes_lt(size=64, largest=4, imbalance=2, held_out=1, tested=1)
@@ -143,7 +154,7 @@ def overfit(data: BoxData, *, model: str, steps: int, size: int, rows: int, lr: 
     same = data.test.subset(range(rows))
     masks = model.startswith("mask")
     task = make_task(dataclasses.replace(data, train=same, val=same, test=same, flip=False), model=model, masks=masks)
-    task.image_size, task.options = size, SMALL | {"box_score_thresh": 0.05}
+    task.image_size, task.options = size, FIT
     torch.manual_seed(0)
     detector = task.build_model()
     optimizer = torch.optim.AdamW(detector.parameters(), lr)
@@ -166,10 +177,10 @@ def test_two_pictures_are_learned(shapes: BoxData) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["fasterrcnn_resnet18_fpn", "maskrcnn_resnet18_fpn"])
+@pytest.mark.parametrize("model", ["fasterrcnn_resnet10_fpn", "maskrcnn_resnet10_fpn"])
 def test_eight_photographs_are_learned(test_data: Path, model: str) -> None:
     data = load_boxes(f"coco:{test_data / 'coco'}", masks=model.startswith("mask"))
-    metrics = overfit(data, model=model, steps=600, size=256, rows=8, lr=5e-4)
+    metrics = overfit(data, model=model, steps=300, size=192, rows=8, lr=6e-4)
     assert metrics["AP50"] >= 0.9, metrics
     assert "mask" not in metrics or metrics["mask"]["AP50"] >= 0.9
 

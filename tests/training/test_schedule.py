@@ -179,3 +179,11 @@ def test_every_field_is_described():
     described = RunConfig.__doc__ or ""
     for field in dataclasses.fields(RunConfig):
         assert f"        {field.name}: " in described
+
+
+def test_detectors_warm_up_by_the_step_and_follow_their_schedule_then() -> None:
+    c = resolve(RunConfig(data="lvis:DIR", task="detect"))
+    assert (c.warmup_epochs, c.epochs, c.lr) == (1, 12, 0.01)
+    rates = [learning_rate(c, step / 100) for step in range(1200)]
+    assert rates[:100] == pytest.approx([0.01 * max(step / 100, 1e-3) for step in range(100)])
+    assert rates[100:] == pytest.approx([0.01] * 700 + [0.001] * 300 + [0.0001] * 100)
