@@ -99,7 +99,8 @@ def create_detector(
     if kind == "mask" and backbone in ("resnet10_fpn", "resnet18_fpn"):
         model.roi_heads.mask_head = MaskRCNNHeads(body.out_channels, (64, 64), 1)
         model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, num_classes + 1)
-    for head in (model.rpn.head, model.roi_heads.box_predictor):
+    heads: list[Any] = [model.rpn.head, model.roi_heads.box_predictor]
+    for head in heads:
         head.register_forward_hook(_in_full_precision)
     model.frozen_norm = published  # type: ignore[assignment]
     model.notes = _load(model, Path(weights), given) if weights else []  # type: ignore[assignment]
