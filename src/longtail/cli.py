@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import io
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
@@ -19,405 +17,18 @@ from longtail.usage import explain
 
 try:
     import tyro
-    from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
+    from tyro.conf import OmitArgPrefixes, subcommand
+
+    from longtail.commands import COMMANDS, is_main
 except ImportError:
     sys.stderr.write("error: the command line needs more packages than torch: pip install 'longtail[train]'\n")
     sys.exit(2)
 
 __all__ = ["main", "train_job"]
 
-Device = Literal["auto", "cpu", "cuda"]
 _PATIENCE = 10.0
 """Seconds that another process than the first waits before it tells of an error."""
-
-
-def _say(text: str = "") -> None:
-    print(text, flush=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Train(RunConfig):
-    """Train one method and fill a run folder.
-
-    Args:
-        data: Data set as ``NAME[:PATH]``, e.g. ``digits``, ``cifar100:DIR``, ``folder:photos``, ``lists:DIR``.
-        out: The run folder; default: ``runs/DATA-METHOD-seed``.
-        config: A run folder's ``config.json``: repeat that run; further options override it.
-        resume: Continue an unfinished run in ``out``.
-    """
-
-    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
-    out: Path | None = None
-    config: Path | None = None
-    resume: bool = True
-
-    def run(self) -> int:
-        from longtail.training.progress import for_terminal
-        from longtail.training.run import train
-
-        config = _plain(self)
-        out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
-        metrics = train(config, out, resume=self.resume, progress=for_terminal())
-        if _is_main():
-            _print_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
-            _say(f"run folder: {out}")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Compare(RunConfig):
-    """Train several methods with several seeds, those that are missing, and write a report.
-
-    Args:
-        data: Data set as ``NAME[:PATH]``.
-        methods: Methods, each ``NAME`` or ``NAME:key=value,key=value``.
-        seeds: Number of seeds of each method, counted from ``seed``.
-        jobs: Runs at a time, each a process with its share of the cores.
-        out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
-        config: A run folder's ``config.json`` to take the other options from.
-        baseline: What the others are compared with; default: ``ce`` if it is there.
-    """
-
-    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
-    method: Suppress[str] = "ce"
-    methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
-    seeds: int = 3
-    jobs: int = 1
-    out: Path | None = None
-    config: Path | None = None
-    baseline: str | None = None
-
-    def run(self) -> int:
-        from longtail.training.compare import comparison_jobs, run_jobs
-
-        out = self.out
-        if out is None:
-            raise LongtailError("--out is missing: name the folder of the comparison")
-        jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out)
-        last_of_seed = {job.config.seed: job for job in jobs}
-
-        def after(job: Any) -> None:
-            if job is last_of_seed[job.config.seed] and job is not jobs[-1] and self.jobs == 1:
-                report_on(out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
-
-        run_jobs(jobs, parallel=self.jobs, after=after)
-        return report_on(out, baseline=self.baseline)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Judge a finished run on a split of its own data or of other data.
-
-    Args:
-        run_folder: The run folder.
-        split: Which split.
-        data: Another data set with the run's classes, ``NAME[:PATH]``; a folder without splits is judged as a whole.
-        device: Where to compute.
-        out: Also write the metrics to this JSON file.
-    """
-
-    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
-    split: Literal["test", "val", "train", "select"] = "test"
-    data: str | None = None
-    device: Device = "auto"
-    out: Path | None = None
-
-    def run(self) -> int:
-        from longtail.training.apply import evaluate
-        from longtail.training.files import write_json
-
-        metrics = evaluate(self.run_folder, split=self.split, data=self.data, device=self.device)
-        _print_metrics(metrics, f"{self.split} split" + (f" of {self.data}" if self.data else ""))
-        if self.out:
-            write_json(self.out, {self.split: metrics})
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Predict:
-    """Label image files or clips; one line a file: the file, then classes with their probabilities, separated by tabs.
-
-    A run with boxes finds objects: one line an object, with the file, the category, its score, and x, y, width, height.
-
-    Args:
-        run_folder: The run folder.
-        files: Image files, video files or folders of frames, or folders of them.
-        top: Number of classes to name for each file.
-        threshold: Boxes: smallest score of the objects that are printed and drawn.
-        device: Where to compute.
-        out: Write a CSV file with the columns file, rank, label, probability instead. Boxes: a JSON file of COCO's
-            results, all of them, and a folder of pictures beside it; or a folder for both.
-    """
-
-    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
-    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
-    top: int = 1
-    threshold: float = 0.5
-    device: Device = "auto"
-    out: Path | None = None
-
-    def run(self) -> int:
-        from longtail.training.apply import image_files, load_run, predict
-        from longtail.training.files import write_csv
-
-        trained = load_run(self.run_folder, device=self.device)
-        if trained.boxes:
-            return self._boxes(trained, image_files(self.files))
-        labelled = predict(trained, self.files, top=self.top)
-        if self.out:
-            rows = (
-                {"file": file, "rank": rank, "label": label, "probability": p}
-                for file, classes in labelled
-                for rank, (label, p) in enumerate(classes, 1)
-            )
-            write_csv(self.out, ("file", "rank", "label", "probability"), rows)
-            _say(f"wrote {self.out}")
-            return 0
-        for file, classes in labelled:
-            _say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
-        return 0
-
-    def _boxes(self, trained: Any, files: Sequence[str]) -> int:
-        from longtail.training.apply_boxes import find_objects, write_objects
-
-        found = find_objects(trained, files)
-        if self.out:
-            file, folder, pictures = write_objects(found, self.out, threshold=self.threshold)
-            _say(f"wrote {file}, and {pictures} pictures in {folder}")
-            return 0
-        for path, _, detections in found:
-            for entry in detections:
-                if entry["score"] >= self.threshold:
-                    box = "\t".join(f"{value:.1f}" for value in entry["bbox"])
-                    _say(f"{path}\t{entry['name']}\t{entry['score']:.4f}\t{box}")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Show a data set: class counts, imbalance, shot groups, splits, what would be hard, and a picture.
-
-    Args:
-        data: Data set as ``NAME[:PATH]``.
-        imbalance: As for ``train``.
-        imbalance_kind: As for ``train``.
-        protocol: As for ``train``.
-        data_seed: As for ``train``.
-        val_fraction: As for ``train``.
-        select_fraction: As for ``train``.
-        download: Fetch the data set with torchvision if it is missing.
-        frames: As for ``train``.
-        broken: As for ``train``.
-        verify: Decode every image file or clip and name the broken ones.
-        out: The picture.
-    """
-
-    data: Annotated[Positional[str], arg(metavar="DATA")]
-    imbalance: float | None = None
-    imbalance_kind: Literal["exp", "step"] = "exp"
-    protocol: Literal["paper", "cao", "merged"] | None = None
-    data_seed: int = 0
-    val_fraction: float | None = None
-    select_fraction: float = 0.0
-    download: bool = False
-    frames: int | None = None
-    broken: Literal["refuse", "skip"] = "refuse"
-    verify: bool = False
-    out: Path = Path("inspect.png")
-
-    def run(self) -> int:
-        from longtail.training.recipes import BOX_RECIPES
-
-        if self.data.strip().partition(":")[0].lower() in BOX_RECIPES:
-            return self._boxes()
-        from longtail.data import load_data
-        from longtail.tasks.inspect import inspect
-
-        options = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("data", "verify", "out")
-        }
-        for line in inspect(load_data(self.data, **options), picture=self.out, verify=self.verify):
-            _say(line)
-        return 0
-
-    def _boxes(self) -> int:
-        from longtail.data import load_boxes
-        from longtail.tasks.inspect_boxes import inspect_box_data
-
-        options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
-        data = load_boxes(self.data, broken="error" if self.broken == "refuse" else "drop", **options)
-        for line in inspect_box_data(data, picture=self.out, verify=self.verify):
-            _say(line)
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reproduce:
-    """Re-run tables and figures of the paper, and print the paper's numbers beside ours.
-
-    Args:
-        what: ``table1`` to ``table8``, ``figure1`` to ``figure6``, ``comparison``; several share their runs.
-        columns: Columns of the table, e.g. ``mnist-99``, a group of them, e.g. ``egtea``, or a data set, e.g. ``lvis``;
-            default: all whose data are there.
-        rows: Rows of the table, e.g. ``ce cdb-w``; default: all.
-        seeds: Number of seeds of each cell; default: the recipe's.
-        scale: ``full`` is the paper's protocol; ``small`` is a reduced one, about ten minutes a run on two cores;
-            ``smoke`` only shows that everything runs.
-        jobs: Runs at a time, each a process with its share of the cores.
-        data: Where a data set is, if not where ``train`` looks: ``NAME:PATH``, e.g. ``mnist-4v9:DIR``.
-        weights: Initial weights where the paper starts from some: ``MODEL:FILE``, e.g. ``resnext3d101:FILE``,
-            ``fasterrcnn_resnet50_fpn:FILE``.
-        device: Where to compute.
-        precision: ``fp32``, or ``bf16`` (autocast).
-        download: Fetch data sets that are missing with torchvision.
-        out: Folder of the runs and of the results.
-    """
-
-    what: Annotated[Positional[tuple[str, ...]], arg(metavar="TABLE...")]
-    columns: tuple[str, ...] = ()
-    rows: tuple[str, ...] = ()
-    seeds: int | None = None
-    scale: Literal["smoke", "small", "full"] = "full"
-    jobs: int = 1
-    data: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
-    device: Device = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    download: bool = False
-    out: Path | None = None
-
-    def run(self) -> int:
-        from longtail.paper import reproduce
-
-        if self.out is None:
-            raise LongtailError("--out is missing: name the folder of the runs")
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "what"}
-        for line in reproduce(*self.what, **options):
-            _say(line)
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportCommand:
-    """Write report.html, CSV tables and figures from the finished runs in and below a folder.
-
-    Args:
-        folder: A run folder, a comparison, or any folder above such folders.
-        baseline: What the other methods are compared with; default: ``ce`` if it is there.
-    """
-
-    folder: Annotated[Positional[Path], arg(metavar="DIR")]
-    baseline: str | None = None
-
-    def run(self) -> int:
-        return report_on(self.folder, baseline=self.baseline)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MethodsCommand:
-    """List the methods, or show the card of one.
-
-    Args:
-        name: The method whose card is wanted.
-    """
-
-    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
-
-    def run(self) -> int:
-        from longtail.methods.base import find_method, list_methods
-
-        if self.name is None:
-            for name in list_methods():
-                _say(f"{name:<18} {find_method(name).title}")
-            return 0
-        method = find_method(self.name)
-        _say(f"{method.name}\n{'=' * len(method.name)}\n{method.card()}\n")
-        fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(method))
-        _say(f"Defaults: {fields or 'no hyperparameters'}")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CiteCommand:
-    """Print the BibTeX entries of methods.
-
-    Args:
-        names: Methods.
-    """
-
-    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME...")]
-
-    def run(self) -> int:
-        from longtail.methods import cite
-
-        _say(cite(*self.names))
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write a finished run's model in a form that runs without this library.
-
-    Args:
-        run_folder: The run folder.
-        format: ``onnx``, or ``pt2`` (torch.export).
-        out: The file; default: ``RUN/model.FORMAT``.
-    """
-
-    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
-    format: str = "onnx"
-    out: Path | None = None
-
-    def run(self) -> int:
-        from longtail.training.apply import export
-
-        _say(f"wrote {export(self.run_folder, format=self.format, out=self.out)}, outputs checked against the original")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Doctor:
-    """Check the installation and the machine."""
-
-    def run(self) -> int:
-        from longtail.training.doctor import doctor
-
-        healthy = True
-        for ok, line in doctor():
-            healthy &= ok
-            _say(f"{'ok ' if ok else 'BAD'}  {line}")
-        return 0 if healthy else 2
-
-
-_COMMANDS: dict[str, type] = {
-    "train": Train,
-    "compare": Compare,
-    "evaluate": Evaluate,
-    "predict": Predict,
-    "inspect": Inspect,
-    "reproduce": Reproduce,
-    "report": ReportCommand,
-    "methods": MethodsCommand,
-    "cite": CiteCommand,
-    "export": Export,
-    "doctor": Doctor,
-}
-
-
-def report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int:
-    """Write the report of a folder and print its tables."""
-    from longtail.report import format_table, write_report
-
-    report = write_report(folder, baseline=baseline)
-    if not quiet:
-        for table in report.tables:
-            _say(format_table(table) + "\n")
-        for line in report.headline:
-            _say(line)
-        for path, reason in report.problems:
-            _say(f"left out: {path}: {reason}")
-    _say(f"report: {report.html}")
-    return 0
+_DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
 
 
 def train_job(config: dict[str, Any], folder: str, label: str) -> int:
@@ -432,36 +43,16 @@ def train_job(config: dict[str, Any], folder: str, label: str) -> int:
     return _guarded(action)
 
 
-def _print_metrics(metrics: dict[str, Any], title: str) -> None:
-    _say(f"{title}:")
-    for key, value in metrics.items():
-        if isinstance(value, float):
-            _say(f"  {key:<14} {100 * value:6.2f} %")
-
-
-def _plain(options: RunConfig) -> RunConfig:
-    """The configuration alone, without what a command adds to it."""
-    return RunConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)})
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
-
-
-def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _options(command: str) -> list[str]:
     """The options of a command, with their dashes."""
-    fields = dataclasses.fields(_COMMANDS[command]) if command in _COMMANDS else ()
+    fields = dataclasses.fields(COMMANDS[command]) if command in COMMANDS else ()
     names = [f.name.replace("_", "-") for f in fields]
     return ["--help", "--debug"] + [f"--{no}{name}" for name in names for no in ("", "no-")]
 
 
 def _check_lists(words: list[str]) -> None:
     """Refuse a list in two pieces: the parser would keep the last one alone."""
-    for field in dataclasses.fields(_COMMANDS[words[0]]) if words[0] in _COMMANDS else ():
+    for field in dataclasses.fields(COMMANDS[words[0]]) if words[0] in COMMANDS else ():
         flag = f"--{field.name.replace('_', '-')}"
         given = [word for word in words if word.partition("=")[0].replace("_", "-") == flag]
         if "tuple[" in str(field.type) and len(given) > 1:
@@ -488,14 +79,11 @@ def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
 def _parse(argv: list[str]) -> Any:
     argv, base = _with_config_file(argv)
     if base is not None:
-        cls = _COMMANDS[argv[0]]
+        cls = COMMANDS[argv[0]]
         default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
         return tyro.cli(cls, args=argv[1:], default=default, prog=f"longtail {argv[0]}", config=(OmitArgPrefixes,))
-    union = Union[tuple(Annotated[cls, subcommand(name)] for name, cls in _COMMANDS.items())]  # noqa: UP007
+    union = Union[tuple(Annotated[cls, subcommand(name)] for name, cls in COMMANDS.items())]  # noqa: UP007
     return tyro.cli(union, args=argv, prog="longtail", description=_DESCRIPTION, config=(OmitArgPrefixes,))  # type: ignore[call-overload]
-
-
-_DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
 
 
 def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
@@ -537,7 +125,7 @@ def _fail(message: str, *, code: int = 2) -> int:
 
 def _let_the_first_tell() -> None:
     """Most errors meet all processes, or follow from the end of the first, which tells and so ends the others."""
-    if not _is_main():
+    if not is_main():
         time.sleep(_PATIENCE)
 
 
@@ -548,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         from longtail import __version__
 
-        _say(f"longtail {__version__}")
+        print(f"longtail {__version__}")
         return 0
     if not words:
         words = ["--help"]
@@ -562,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as stop:
             if stop.code in (0, None):
                 return 0
-            return _fail(explain(errors.getvalue(), words, commands=_COMMANDS, options=_options(words[0])))
+            return _fail(explain(errors.getvalue(), words, commands=COMMANDS, options=_options(words[0])))
         return command.run()
 
     return _guarded(action, debug="--debug" in given)

@@ -18,7 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from longtail.cli import _COMMANDS, main
+from longtail.cli import main
+from longtail.commands import COMMANDS
 from longtail.data import load_data
 from longtail.methods import list_methods
 from longtail.training.apply import load_run
@@ -70,11 +71,11 @@ def test_version(capsys):
 def test_help_names_every_command(words, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
-    for command in _COMMANDS:
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", out), command
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out

@@ -13,7 +13,7 @@ import torch
 
 from longtail.data import ImageData, Split, inspect_data, load_data
 from longtail.data.arrays import read_idx_pair, safe_unpickle
-from longtail.data.load import _IN_MEMORY
+from longtail.data.published import IN_MEMORY
 from longtail.errors import LongtailError
 
 
@@ -332,7 +332,7 @@ def test_inspect_data_counts_what_is_there(cifar100: Path) -> None:
 
 def test_every_published_set_holds_out_what_its_classes_have() -> None:
     sizes = {"digits": 174, "mnist": 5421, "mnist-4v9": 5842, "fashion-mnist": 6000, "cifar10": 5000, "cifar100": 500}
-    assert sizes.keys() == _IN_MEMORY.keys()
-    for name, recipe in _IN_MEMORY.items():
+    assert sizes.keys() == IN_MEMORY.keys()
+    for name, recipe in IN_MEMORY.items():
         assert recipe.val + (recipe.test or 0) < sizes[name] / 2
         assert ImageData.__dataclass_fields__.keys() >= recipe.look.keys()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from longtail.data.arrays import read_cifar, read_digits, read_idx_pair
 from longtail.data.base import ImageData, Split
 from longtail.data.clips import FRAMES, drop_broken, read_clips
 from longtail.data.counts import long_tail_counts
@@ -19,6 +17,7 @@ from longtail.data.egtea import read_egtea
 from longtail.data.files import brief, read_folder, read_lists
 from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
+from longtail.data.published import IN_MEMORY, pick_4v9, places_of, read_published
 from longtail.data.splits import cut_rows, tail_rows
 from longtail.errors import LongtailError
 
@@ -29,37 +28,6 @@ CHECKED_FILES, CHECKED_CLIPS = 20_000, 2_000
 TEST_FRACTION, VAL_FRACTION = 0.2, 0.15
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _InMemory:
-    """Recipe of a published data set: look, default long tail, and images a class that are held out."""
-
-    look: Mapping[str, Any]
-    val: int
-    imbalance: float = 100.0
-    test: int | None = None
-    torchvision: str = ""
-
-
-_GREY = {"mean": (0.1307,), "std": (0.3081,)}
-_IN_MEMORY = {
-    "digits": _InMemory(look={"mean": (0.3066,), "std": (0.3767,), "crop_padding": 1}, val=20, test=40, imbalance=20.0),
-    "mnist": _InMemory(look=_GREY, val=500, torchvision="MNIST"),
-    # Not standardised: chosen on validation data, see docs/decisions.md.
-    "mnist-4v9": _InMemory(look={"mean": (0.0,), "std": (1.0,)}, val=500, imbalance=99.0, torchvision="MNIST"),
-    "fashion-mnist": _InMemory(
-        look={"mean": (0.2860,), "std": (0.3530,), "crop_padding": 2, "flip": True}, val=500, torchvision="FashionMNIST"
-    ),
-    "cifar10": _InMemory(
-        look={"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), "crop_padding": 4, "flip": True},
-        val=500,
-        torchvision="CIFAR10",
-    ),
-    "cifar100": _InMemory(
-        look={"mean": (0.5071, 0.4866, 0.4409), "std": (0.2673, 0.2564, 0.2762), "crop_padding": 4, "flip": True},
-        val=50,
-        torchvision="CIFAR100",
-    ),
-}
 _PHOTO: dict[str, Any] = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
@@ -92,7 +60,6 @@ _LISTS = {
     "inat18": ("iNaturalist18_{}.txt", "iNaturalist18", {"crop_scale": (0.08, 1.0), "color_jitter": 0.0}),
 }
 _OTHER_TASKS = {"coco": "detect", "lvis": "detect"}
-_FASHION = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -173,12 +140,13 @@ def load_data(
     if not 0 <= data_seed < 2**32:
         raise LongtailError(f"data_seed {data_seed} must be in [0, 2**32)")
     long_tail_counts(1, 1, imbalance=1.0 if imbalance is None else imbalance, kind=imbalance_kind)
-    recipe = _IN_MEMORY.get(name)
+    recipe = IN_MEMORY.get(name)
     if recipe is not None:
-        raw = _read_in_memory(name, path, download)
+        splits, names = read_published(name, path, download)
+        raw = _Raw(splits=splits, class_names=names, look=recipe.look)
     elif name in _CLIP_SETS:
         if protocol not in (None, "paper"):
-            raise LongtailError(f"the protocol {protocol} is one of {', '.join(_IN_MEMORY)}, not of {name}")
+            raise LongtailError(f"the protocol {protocol} is one of {', '.join(IN_MEMORY)}, not of {name}")
         if name == "moving-digits":
             if frames not in (None, MOMENTS):
                 raise LongtailError(f"{name} has clips of {MOMENTS} frames, not {frames}: leave out --frames")
@@ -188,7 +156,7 @@ def load_data(
             raw = _read_clips(name, path, frames or FRAMES, skip=broken == "skip")
     else:
         if protocol in ("cao", "merged"):
-            raise LongtailError(f"the protocol {protocol} is one of {', '.join(_IN_MEMORY)}, not of {name}")
+            raise LongtailError(f"the protocol {protocol} is one of {', '.join(IN_MEMORY)}, not of {name}")
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
     if len(raw.class_names) < 2 and not whole:
@@ -217,7 +185,7 @@ def load_data(
 
     _cut(raw, cuts, data_seed)
     if name == "mnist-4v9":
-        _pick_4v9(raw, imbalance or 1.0, data_seed)
+        pick_4v9(raw.splits, imbalance or 1.0, data_seed)
     elif imbalance is not None:
         _thin(raw, imbalance, imbalance_kind, data_seed, balanced=recipe is not None)
     if protocol == "merged":
@@ -275,100 +243,10 @@ def _thin(raw: _Raw, imbalance: float, kind: str, seed: int, *, balanced: bool) 
         )
 
 
-def _pick_4v9(raw: _Raw, imbalance: float, seed: int) -> None:
-    """The paper's two-class problem: 5000 training images, 4 the head and 9 the tail; 800 test images a class."""
-    head = round(5000 * imbalance / (1 + imbalance))
-    counts = [head, 5000 - head]
-    train, test = raw.splits["train"], raw.splits["test"]
-    have = train.class_counts(2)
-    if counts[1] < 1 or counts[0] > have[0] or counts[1] > have[1]:
-        raise LongtailError(
-            f"mnist-4v9 with imbalance {imbalance:g} needs {counts} images of 4 and 9, there are {have}"
-        )
-    raw.splits["train"] = train.subset(tail_rows(train.labels, counts, seed))
-    raw.splits["test"] = test.subset(tail_rows(test.labels, [800, 800], seed))
-
-
 def _joined(first: Split, second: Split) -> Split:
     """Two splits held in memory, one after the other."""
     images = torch.cat([first.images, second.images])  # type: ignore[list-item]
     return Split(images, torch.cat([first.labels, second.labels]))
-
-
-def _keep_4_and_9(split: Split) -> Split:
-    kept = split.subset(((split.labels == 4) | (split.labels == 9)).nonzero().flatten())
-    return Split(kept.images, (kept.labels == 9).long())
-
-
-def _places(name: str, path: Path | None) -> list[Path]:
-    """Folders that may hold a named set; the first is the one to download into."""
-    if path is not None:
-        return [path]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / name
-    home = os.environ.get("LONGTAIL_DATA")
-    return [Path(home).expanduser() / name, cache] if home else [cache]
-
-
-def _read_in_memory(name: str, path: Path | None, download: bool) -> _Raw:
-    recipe = _IN_MEMORY[name]
-    if name == "digits":
-        if path is not None:
-            raise LongtailError("digits come with scikit-learn and take no path: write just digits")
-        return _Raw(splits={"train": read_digits()}, class_names=[str(d) for d in range(10)], look=recipe.look)
-    places = _places("mnist" if name == "mnist-4v9" else name, path)
-    find = _find_cifar if name.startswith("cifar") else _find_idx
-    found = find(name, places)
-    if found is None and download:
-        _download(recipe.torchvision, places[0])
-        found = find(name, places)
-    if found is None:
-        wanted = {"cifar10": "cifar-10-batches-py/data_batch_1 or cifar10_train.npz"}
-        wanted["cifar100"] = "cifar-100-python/train or cifar100_train.npz"
-        file = wanted.get(name, "train-images-idx3-ubyte[.gz] and its three companions")
-        raise LongtailError(
-            f"{name} was not found: looked for {file} in {brief([str(p) for p in places])}; "
-            f"give {name}:PATH or use --download"
-        )
-    if name.startswith("cifar"):
-        train, test, names = read_cifar(found[0], 100 if name == "cifar100" else 10)
-    else:
-        train, test = read_idx_pair(found[0], found[1]), read_idx_pair(found[2], found[3])
-        names = _FASHION if name == "fashion-mnist" else [str(d) for d in range(10)]
-    if name == "mnist-4v9":
-        train, test, names = _keep_4_and_9(train), _keep_4_and_9(test), ["4", "9"]
-    if train.images.shape[1:] != test.images.shape[1:]:  # type: ignore[union-attr]
-        raise LongtailError(f"{found[0].parent}: training and test images differ in size")
-    return _Raw(splits={"train": train, "test": test}, class_names=list(names), look=recipe.look)
-
-
-def _find_idx(name: str, places: list[Path]) -> list[Path] | None:
-    stems = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-    kind = "FashionMNIST" if name == "fashion-mnist" else "MNIST"
-    for folder in (place / below for place in places for below in ("", f"{kind}/raw", "raw")):
-        files = [next((f for e in ("", ".gz") if (f := folder / (s + e)).is_file()), None) for s in stems]
-        if all(files):
-            return [f for f in files if f]
-    return None
-
-
-def _find_cifar(name: str, places: list[Path]) -> list[Path] | None:
-    below, first = ("cifar-10-batches-py", "data_batch_1") if name == "cifar10" else ("cifar-100-python", "train")
-    for folder in (place / b for place in places for b in ("", below)):
-        if (folder / first).is_file() or (folder / f"{name}_train.npz").is_file():
-            return [folder]
-    return None
-
-
-def _download(torchvision_name: str, folder: Path) -> None:
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise LongtailError("--download needs torchvision: pip install 'longtail[train]'") from None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, torchvision_name)(str(folder), download=True)
-    except (OSError, RuntimeError) as error:
-        raise LongtailError(f"{torchvision_name} could not be fetched into {folder}: {error}") from None
 
 
 def _read_files(spec: str, name: str, path: Path | None, root: Path | None, download: bool) -> _Raw:
@@ -383,11 +261,11 @@ def _read_files(spec: str, name: str, path: Path | None, root: Path | None, down
         splits, names, notes = read_lists(path, root=root)  # type: ignore[arg-type]
     else:
         pattern, below, own = _LISTS[name]
-        places = [place for place in _places(name, path) if place.is_dir()]
+        places = [place for place in places_of(name, path) if place.is_dir()]
         if not places:
             how = "torchvision cannot fetch it" if download else "give its folder"
             raise LongtailError(
-                f"{name} was not found in {brief([str(p) for p in _places(name, path)])}: {how}, {name}:PATH"
+                f"{name} was not found in {brief([str(p) for p in places_of(name, path)])}: {how}, {name}:PATH"
             )
         look |= own
         splits, names, notes = read_lists(places[0], pattern=pattern, folders=("", below, "lists"), root=root)
@@ -432,7 +310,7 @@ def unknown_data_set(spec: str) -> LongtailError:
     name = spec.strip().partition(":")[0].lower()
     if name in _OTHER_TASKS:
         return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
-    known = [*_IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
+    known = [*IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
     if Path(spec).expanduser().is_dir():
         return LongtailError(
             f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"

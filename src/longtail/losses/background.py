@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
-from longtail.losses.weighted import ClassWeightedLoss
+from longtail.losses.weighted import ClassWeightedLoss, weight_of
 
 __all__ = ["with_background"]
 
@@ -38,7 +38,7 @@ def with_background(criterion: Criterion, num_classes: int) -> Criterion:
         (criterion.source, 1.0, padded.set_weight),
         (criterion.shift, 0.0, padded.set_shift),
     ):
-        given = num_classes + 1 if source is None else len(_read(source))
+        given = num_classes + 1 if source is None else len(weight_of(source))
         if given == num_classes:
             take(_Padded(source, neutral))
         elif given != num_classes + 1:
@@ -55,9 +55,5 @@ class _Padded:
 
     @property
     def weight(self) -> Tensor:
-        own = _read(self.source)
+        own = weight_of(self.source)
         return torch.cat([own.new_full((1,), self.background), own])
-
-
-def _read(source: Any) -> Tensor:
-    return getattr(source, "weight", source)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from longtail.errors import LongtailError
 from longtail.functional import difficulty_shift
 from longtail.functional._checks import check_choice, check_range
-from longtail.losses.weighted import ClassWeightedLoss, Reduction, checked_weight
+from longtail.losses.weighted import ClassWeightedLoss, Reduction, checked_weight, weight_of
 
 __all__ = ["WeightForm", "class_weighted"]
 
@@ -72,7 +72,7 @@ class _Product:
 
     @property
     def weight(self) -> Tensor:
-        first, second = _read(self.first), _read(self.second)
+        first, second = weight_of(self.first), weight_of(self.second)
         return first.to(second.device) * second
 
 
@@ -85,8 +85,4 @@ class _Shift:
 
     @property
     def weight(self) -> Tensor:
-        return difficulty_shift(_read(self.source), strength=self.strength)
-
-
-def _read(source: Any) -> Tensor:
-    return getattr(source, "weight", source)
+        return difficulty_shift(weight_of(self.source), strength=self.strength)

@@ -114,7 +114,7 @@ class ClassWeightedLoss(nn.Module):
     @property
     def weight(self) -> Tensor | None:
         """The source's class weights now, ``[C]``; None: all ones."""
-        return getattr(self.source, "weight", self.source)
+        return None if self.source is None else weight_of(self.source)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.shift is not None:
@@ -197,6 +197,11 @@ def _per_sample(base: str | Callable[..., Tensor], *, gamma: float, label_smooth
 
 def _cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float) -> Tensor:
     return F.cross_entropy(full_precision(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+def weight_of(source: Any) -> Tensor:
+    """What a source says now: the tensor itself, or the ``weight`` of an object that has one."""
+    return getattr(source, "weight", source)
 
 
 def checked_weight(weight: Tensor | Sequence[float]) -> Tensor:

@@ -205,6 +205,9 @@ class ImageTask:
         performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
         return Evaluation(result, performance, self._per_class(confusion), confusion)
 
+    def examples(self, model: nn.Module) -> None:
+        """No picture: what is found in an image is its label, and the tables tell that. `DetectionTask` has one."""
+
     @torch.no_grad()
     def features(
         self, model: nn.Module, head: nn.Module, split: str, *, batch_size: int = 256

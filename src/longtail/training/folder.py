@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,22 @@ class RunFolder:
         return state
 
     def record(
-        self, history: dict[str, Any], difficulty: Iterable[dict[str, Any]], hard: Sequence[dict[str, Any]] = ()
+        self,
+        history: dict[str, Any],
+        performance: torch.Tensor,
+        weight: torch.Tensor,
+        hard: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing."""
+        """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing.
+
+        Args:
+            history: The row of ``history.csv``.
+            performance: Of each class, ``[C]``; NaN where it could not be measured.
+            weight: Of each class from now on, ``[C]``.
+            hard: Rows of ``hard.csv``.
+        """
         append_csv(self.path / "history.csv", HISTORY, [history])
-        append_csv(self.path / "difficulty.csv", DIFFICULTY, difficulty)
+        append_csv(self.path / "difficulty.csv", DIFFICULTY, _difficulty_rows(history["epoch"], performance, weight))
         if hard:
             append_csv(self.path / "hard.csv", HARD, hard)
 
@@ -231,3 +242,10 @@ class RunFolder:
                 confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
         write_csv(self.path / "confusion.csv", CONFUSION, confusion)
         write_json(self.path / "metrics.json", metrics)
+
+
+def _difficulty_rows(epoch: int, performance: torch.Tensor, weight: torch.Tensor) -> Iterator[dict[str, Any]]:
+    for c, (p, w) in enumerate(zip(performance.tolist(), weight.tolist(), strict=True)):
+        known = p == p
+        shown = {"performance": p if known else "", "difficulty": 1 - p if known else ""}
+        yield {"epoch": epoch, "class": c} | shown | {"weight": w}

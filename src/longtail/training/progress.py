@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Bar", "Lines", "Progress", "for_terminal"]
+__all__ = ["Bar", "Lines", "Progress", "for_terminal", "timed"]
 
 
 class Progress:
@@ -106,3 +107,14 @@ def _duration(seconds: float) -> str:
 def for_terminal(label: str = "") -> Progress:
     """A bar on a terminal, plain lines elsewhere."""
     return Bar(label) if sys.stdout.isatty() else Lines(label)
+
+
+def timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
+    """Each batch with the seconds that it was waited for."""
+    while True:
+        start = time.perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - start

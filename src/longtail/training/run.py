@@ -12,7 +12,6 @@ import dataclasses
 import math
 import operator
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.tasks.image import Evaluation, ImageTask
+from longtail.tasks.image import Evaluation
 from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
 from longtail.training.order import cut_batches, epoch_order, seed_of
-from longtail.training.progress import Progress
+from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
 from longtail.training.schedule import learning_rate, schedule_span, stage_bounds
 from longtail.training.setup import Task, make_accelerator, make_task
@@ -196,8 +195,10 @@ class _Loop:
         if self.task.data.select is not None:
             selection = self._evaluate("select")
         performance = held_out.performance if held_out else torch.full((self.task.data.num_classes,), float("nan"))
+        weight = torch.ones_like(performance)
         if self.difficulty is not None:
-            self.difficulty.step()
+            weight = self.difficulty.step()
+            performance = self.difficulty.performance
             row |= {"bias": float(self.difficulty.bias), "tau": float(self.difficulty.tau)}
         if held_out:
             row |= {"val_accuracy": held_out.accuracy, "val_balanced_accuracy": held_out.score}
@@ -207,7 +208,7 @@ class _Loop:
         hard = self.hard.rows(epoch)
         row["seconds"] = round(time.perf_counter() - start, 3)
         if self.main:
-            self.folder.record(row, self._difficulty_rows(epoch, performance), hard)
+            self.folder.record(row, performance, weight, hard)
             self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
         if self.config.trackers:
             self.accelerator.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=epoch + 1)
@@ -225,7 +226,7 @@ class _Loop:
         learner = self.difficulty if self._observer is None else None  # measured on the training batches
         rate = self._rate(epoch)
         meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch)
-        loader = _timed(zip(self.task.train_batches(batches, epoch=epoch), meta, strict=True))
+        loader = timed(zip(self.task.train_batches(batches, epoch=epoch), meta, strict=True))
         for i, ((batch, held_out), waited) in enumerate(loader):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
@@ -315,21 +316,6 @@ class _Loop:
             return None
         return self._evaluate("val", observe=self._observer, **self.task.every_epoch)
 
-    def _difficulty_rows(self, epoch: int, performance: Tensor) -> Iterable[dict[str, Any]]:
-        if self.difficulty is not None:
-            shown, weight = self.difficulty.performance.tolist(), self.difficulty.weight.tolist()
-        else:
-            shown, weight = performance.tolist(), [1.0] * len(performance)
-        for c, (p, w) in enumerate(zip(shown, weight, strict=True)):
-            known = p == p
-            yield {
-                "epoch": epoch + 1,
-                "class": c,
-                "performance": p if known else "",
-                "difficulty": 1 - p if known else "",
-                "weight": w,
-            }
-
     def conclude(self, best: dict[str, Any]) -> dict[str, Any]:
         """Judge the best and the last weights on val and test, and complete the folder.
 
@@ -364,10 +350,11 @@ class _Loop:
         return _Judged(self._weights(), tables, found)
 
     def _show_examples(self) -> None:
-        """With boxes, a picture of what is found in some images."""
-        if self.main and not isinstance(self.task, ImageTask):
-            with self.accelerator.autocast():
-                self.folder.save_picture("examples.png", self.task.examples(self.model))
+        """A picture of what is found in some images, where the task has one."""
+        with self.accelerator.autocast():
+            pixels = self.task.examples(self.model) if self.main else None
+        if pixels is not None:
+            self.folder.save_picture("examples.png", pixels)
 
     def _features(self, split: str) -> tuple[Tensor, Tensor]:
         with self.accelerator.autocast():
@@ -401,14 +388,3 @@ class _Loop:
             raise LongtailError(
                 f"the checkpoint in {self.folder.path} does not fit this version ({error}): choose another --out"
             ) from None
-
-
-def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:
-    """Each batch with the seconds that it was waited for."""
-    while True:
-        start = time.perf_counter()
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        yield batch, time.perf_counter() - start
