@@ -15,7 +15,7 @@ from longtail.functional import Measure, TauRule
 from longtail.functional._checks import check_choice, check_range
 from longtail.losses import WeightForm, class_weighted
 from longtail.methods._compose import parts_of
-from longtail.methods.base import ClassStats, Method, Parts
+from longtail.methods.base import ClassStats, Method, Parts, Stage
 
 __all__ = ["DifficultyMethod", "WeightedMethod"]
 
@@ -105,10 +105,12 @@ class WeightedMethod(DifficultyMethod):
     reduction: Literal["mean", "weighted_mean"] = "mean"
     form: WeightForm = "weight"
     strength: float = 1.0
+    defer: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
+        check_range(self.defer, "defer", 0, 1)
         check_range(self.strength, "strength", 0, math.inf, open_high=True)
         if self.form == "weight" and self.strength != 1:
             raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
@@ -135,6 +137,11 @@ class WeightedMethod(DifficultyMethod):
             dataclasses.replace(stage, parts={name: weighted(part) for name, part in stage.parts.items()})
             for stage in base.stages
         )
+        if self.defer:
+            if stages:
+                raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
+            plain = Stage(name="plain", epochs=self.defer, parts={"criterion": base.criterion})
+            stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - self.defer)) if s.epochs > 0)
         return dataclasses.replace(base, criterion=weighted(base.criterion), difficulty=difficulty, stages=stages)
 
     @classmethod
@@ -142,6 +149,7 @@ class WeightedMethod(DifficultyMethod):
         """Those of all difficulty-based methods, each with its reduction."""
         presets = super().presets()
         return {
-            name: preset | {"form": "weight", "reduction": "weighted_mean" if name.endswith("imagenet") else "mean"}
+            name: preset
+            | {"form": "weight", "defer": 0.0, "reduction": "weighted_mean" if name.endswith("imagenet") else "mean"}
             for name, preset in presets.items()
         }

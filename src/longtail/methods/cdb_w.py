@@ -51,6 +51,8 @@ class CDBW(WeightedMethod):
             ``z_c - strength * log(w_c / max(w))`` in training, so that a class with a larger weight needs a larger
             margin, as rare classes do with balanced softmax. Ratios below 1/1000 count as that.
         strength: Of ``logit``; default 1.
+        defer: Share of the epochs with the plain loss, before the difficulty weighs or shifts anything (it is measured
+            from the start); default 0. 0.8 is the deferred re-weighting of LDAM-DRW.
         Presets: ``paper``, ``code2020-cifar``, ``code2020-imagenet``.
 
     Reference:
