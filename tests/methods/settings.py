@@ -53,13 +53,14 @@ _DIFFICULTY = Row(
 )
 _WEIGHTED = dataclasses.replace(
     _DIFFICULTY,
-    kwargs=(*_DIFFICULTY.kwargs, {"reduction": "weighted_mean"}, {"form": "logit", "strength": 0.5}),
+    kwargs=(*_DIFFICULTY.kwargs, {"reduction": "weighted_mean"}, {"form": "logit", "strength": 0.5}, {"defer": 0.5}),
     bad=(
         *_DIFFICULTY.bad,
         ({"reduction": "sum"}, "unknown reduction 'sum': known are mean, weighted_mean"),
         ({"form": "margin"}, "unknown form 'margin': known are weight, logit"),
         ({"strength": 2.0}, "strength is 2.0: it belongs to form 'logit'"),
         ({"form": "logit", "strength": -1}, "strength is -1"),
+        ({"defer": 1.5}, "defer is 1.5"),
     ),
 )
 _BASES = (

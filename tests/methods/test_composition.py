@@ -142,6 +142,22 @@ def test_ldam_drw_keeps_its_head_stages_and_late_weights_times_the_difficultys(b
         torch.testing.assert_close(criterion(*batch), expected(*batch))
 
 
+def test_a_deferred_difficulty_is_the_base_first_and_acts_later(batch):
+    parts = get_method("cdb-w", base="balanced-softmax", defer=0.75, tau=1).parts(STATS)
+    base, at_once = (get_method(name, **kwargs).parts(STATS).criterion for name, kwargs in (
+        ("balanced-softmax", {}), ("cdb-w", {"base": "balanced-softmax", "tau": 1})
+    ))  # fmt: skip
+    parts.difficulty.step(BAD)
+    at_once.source.step(BAD)
+    plain, weighted = parts.stages
+    assert [(s.name, s.epochs, s.restart) for s in parts.stages] == [("plain", 0.75, False), ("weighted", 0.25, False)]
+    torch.testing.assert_close(plain.parts["criterion"](*batch), base(*batch))
+    torch.testing.assert_close(weighted.parts.get("criterion", parts.criterion)(*batch), at_once(*batch))
+    assert not torch.allclose(base(*batch), at_once(*batch))
+    with pytest.raises(LongtailError, match=r"defer is 0.5: ldam-drw has stages of its own already"):
+        get_method("cdb-w", base="ldam-drw", defer=0.5)
+
+
 def test_a_logit_form_goes_beside_the_prior_of_the_base(batch):
     parts = get_method("cdb-w", base="balanced-softmax", form="logit", strength=0.5, tau=1).parts(STATS)
     parts.difficulty.step(BAD)

@@ -146,6 +146,13 @@ def test_the_learning_rate_starts_anew_in_stage_2(whole):
     assert rates == sorted(set(rates), reverse=True)  # deferred re-weighting goes on
 
 
+def test_a_difficulty_that_is_deferred_for_ever_trains_as_its_base_does(whole, tmp_path):
+    train(tmp_path, "cdb-w", "defer=1")
+    deferred, plain = (load_weights(run / "model.safetensors") for run in (tmp_path, whole("ce")))
+    assert not changed(plain, deferred)
+    assert len(read_csv(tmp_path / "difficulty.csv")) == 4 * 10  # measured all the same
+
+
 def test_the_difficulty_of_stage_2_starts_from_what_stage_1_has_learnt(tmp_path):
     (loop,) = train(tmp_path, "crt", "balance=cdb-s:momentum=0", "share=.25")
     rows = [row for row in read_csv(tmp_path / "difficulty.csv") if row["epoch"] == "3"]

@@ -140,7 +140,8 @@ class WeightedMethod(DifficultyMethod):
         if self.defer:
             if stages:
                 raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
-            plain = Stage(name="plain", epochs=self.defer, parts={"criterion": base.criterion})
+            unweighted = parts_of(self._base(), stats).criterion  # another one: the base's now reads the difficulty
+            plain = Stage(name="plain", epochs=self.defer, parts={"criterion": unweighted})
             stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - self.defer)) if s.epochs > 0)
         return dataclasses.replace(base, criterion=weighted(base.criterion), difficulty=difficulty, stages=stages)
 
