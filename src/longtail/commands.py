@@ -214,9 +214,10 @@ class Inspect:
     out: Path = Path("inspect.png")
 
     def run(self) -> int:
+        from longtail.data.base import parse_spec
         from longtail.training.recipes import BOX_RECIPES
 
-        if self.data.strip().partition(":")[0].lower() in BOX_RECIPES:
+        if parse_spec(self.data)[0] in BOX_RECIPES:
             return self._boxes()
         from longtail.data import load_data
         from longtail.tasks.inspect import inspect
@@ -233,7 +234,7 @@ class Inspect:
         from longtail.tasks.inspect_boxes import inspect_box_data
 
         options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
-        data = load_boxes(self.data, broken="error" if self.broken == "refuse" else "drop", **options)
+        data = load_boxes(self.data, broken=self.broken, **options)
         for line in inspect_box_data(data, picture=self.out, verify=self.verify):
             _say(line)
         return 0

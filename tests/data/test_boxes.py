@@ -184,7 +184,7 @@ def test_a_broken_annotation_is_named_and_dropped_or_refused(coco: Path, change:
     value["annotations"][3] |= change
     write(coco, "train", value)
     with pytest.raises(LongtailError, match=message) as error:
-        load_boxes(f"coco:{coco}", masks=True, broken="error")
+        load_boxes(f"coco:{coco}", masks=True, broken="refuse")
     assert f"annotation 4 of image {change.get('image_id', 2)}" in str(error.value)
     data = load_boxes(f"coco:{coco}", masks=True)
     note = next(note for note in data.notes if "broken" in note)
@@ -196,7 +196,7 @@ def test_a_box_beyond_the_edge_is_clipped(coco: Path) -> None:
     value = content()
     value["annotations"][3]["bbox"] = [-1, 8, 20, 5]
     write(coco, "train", value)
-    part = read_annotations(coco / "instances_train.json", broken="error")
+    part = read_annotations(coco / "instances_train.json", broken="refuse")
     assert part.target(1)["boxes"].tolist() == [[0, 8, 12, 10]]
 
 
@@ -259,7 +259,7 @@ def test_what_is_missing_or_cut_off_is_named(coco: Path) -> None:
     (coco / "instances_train.json").unlink()
     with pytest.raises(LongtailError, match=r"no annotations of the split train: looked for instances_train.json"):
         load_boxes(f"coco:{coco}")
-    with pytest.raises(LongtailError, match="known are drop, error"):
+    with pytest.raises(LongtailError, match="broken is 'keep': it must be refuse or skip"):
         load_boxes(f"coco:{coco}", broken="keep")  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
-from longtail.methods import get_method, list_methods
+from longtail.methods import get_method
 from longtail.paper import find_recipe, recipe_names
 from longtail.paper.base import Cell, Figure, Table
 from longtail.training.recipes import resolve
@@ -206,27 +206,24 @@ def test_tables_7_and_8_fit_together_and_the_papers_text() -> None:
 
 
 @pytest.mark.parametrize("table", WITH_RUNS, ids=lambda t: t.name)
-def test_names_are_unique_and_every_available_row_builds_its_method(table: Table) -> None:
+def test_names_are_unique_and_every_row_builds_its_method(table: Table) -> None:
     assert len({r.name for r in table.rows}) == len(table.rows)
     assert len({c.name for c in table.columns}) == len(table.columns)
     assert {r.beside or r.name for r in table.rows} >= set(table.paper)
     for row in table.rows:
         assert not row.beside or row.beside in table.paper
-        if row.available:
-            assert row.fits(table.columns[0])
-            assert row.build() == get_method(row.method, **parse_kwargs(row.kwargs))
-        else:
-            assert row.method not in list_methods()  # no slip of the pen in its hyperparameters
+        assert row.fits(table.columns[0])
+        assert row.build() == get_method(row.method, **parse_kwargs(row.kwargs))
 
 
 def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
-    rows = [row for table in WITH_RUNS for row in table.rows if row.available]
+    rows = [row for table in WITH_RUNS for row in table.rows]
     assert all(re.fullmatch(r"[\w.=,+-]+", row.label) for row in rows)
     built = [(row.label, (row.build(), row.start)) for row in rows]
     for label, run in built:
         for other_label, other in built:
             assert (label == other_label) == (run == other), (run, other)
-    labels = {(t.name, r.name): r.label for t in TABLES for r in t.rows if r.available}
+    labels = {(t.name, r.name): r.label for t in TABLES for r in t.rows}
     assert labels["table1", "cdb-w"] == labels["table2", "default"] == labels["table2", "tau=2"] == "cdb-w"
     assert labels["table1", "cdb-s"] == labels["table3", "default"] == "cdb-s"
     assert labels["table1", "cdb-w-paper"] == labels["table2", "sigmoid-paper"]
@@ -246,8 +243,6 @@ def test_configurations_are_the_papers_protocol(table: Table) -> None:
         "shapes": ("{}rcnn_resnet10_fpn", 8, 8, 0.03, 1e-4, "cosine"),
     }
     for cell in cells(table):
-        if not cell.row.available:
-            continue
         config = cell.config(3)
         stem, imbalance, *own = f"{cell.column.folder}-lt".split("-")[:3]
         own = [word for word in own if word in ("cao", "merged")]

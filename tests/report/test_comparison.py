@@ -115,6 +115,12 @@ def test_a_difference_within_the_spread_is_called_so(tmp_path):
     assert "interval -" in lines[1]
 
 
+def test_a_tie_is_called_equal(tmp_path):
+    lines = headline(with_errors(tmp_path, {"ce": [0.3, 0.4], "cdb-w": [0.4, 0.3]}))
+    assert "Paired by seed it is equal to" in lines[1]
+    assert "points" not in lines[1]
+
+
 def test_one_seed_says_that_no_spread_is_known(tmp_path):
     lines = headline(with_errors(tmp_path, {"ce": [0.5], "cdb-w": [0.3]}))
     assert "(one seed)" in lines[0]

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-__all__ = ["ImageData", "Split"]
+from longtail.errors import LongtailError
+
+__all__ = ["Broken", "ImageData", "Split", "check_broken", "parse_spec"]
+
+Broken = Literal["refuse", "skip"]
+"""What to do about clips and annotations that cannot be used: an error, or leave them out with a note."""
+
+
+def parse_spec(spec: str) -> tuple[str, str]:
+    """The name of a data set, in lower case, and its place: ``NAME`` or ``NAME:PATH``."""
+    name, _, place = spec.strip().partition(":")
+    return name.lower(), place
+
+
+def check_broken(broken: str) -> None:
+    """Raise unless it is one of `Broken`."""
+    if broken not in get_args(Broken):
+        raise LongtailError(f"broken is {broken!r}: it must be {' or '.join(get_args(Broken))}")
 
 
 @dataclasses.dataclass(frozen=True)

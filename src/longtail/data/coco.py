@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from longtail.data.base import Broken, check_broken, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.files import brief
 from longtail.data.photos import check_images, read_image
@@ -18,9 +19,8 @@ from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
 from longtail.metrics.masks import as_rle, finite_numbers, mask_api
 
-__all__ = ["Broken", "load_boxes", "read_annotations"]
+__all__ = ["load_boxes", "read_annotations"]
 
-Broken = Literal["drop", "error"]
 VAL_FRACTION = 0.15
 CHECKED_FILES = 20_000
 _FILES = {
@@ -40,7 +40,7 @@ def load_boxes(
     data_seed: int = 0,
     val_fraction: float | None = None,
     masks: bool = False,
-    broken: Broken = "drop",
+    broken: Broken = "skip",
 ) -> BoxData:
     """Read a detection data set and split it.
 
@@ -55,15 +55,13 @@ def load_boxes(
         data_seed: Picks the images of the difficulty split.
         val_fraction: Share of the training images for it; None: 0.15.
         masks: Whether masks are wanted.
-        broken: ``"drop"`` broken annotations (named in the notes), or ``"error"``.
+        broken: Annotations that cannot be used: ``skip`` them (the notes name them), or ``refuse`` them.
 
     Raises:
         LongtailError: an unknown name, files that are missing or damaged, or annotations that cannot be used.
     """
-    name, _, place = spec.strip().partition(":")
-    name = name.lower()
-    if broken not in ("drop", "error"):
-        raise LongtailError(f"unknown choice for broken annotations {broken!r}: known are drop, error")
+    name, place = parse_spec(spec)
+    check_broken(broken)
     if not (val_fraction is None or 0 < val_fraction < 0.9):
         raise LongtailError(f"val_fraction {val_fraction} must be between 0 and 0.9")
     if name == "shapes-lt":
@@ -138,7 +136,7 @@ def read_annotations(
     images: Path | None = None,
     split: str = "train",
     masks: bool = False,
-    broken: Broken = "drop",
+    broken: Broken = "skip",
     notes: list[str] | None = None,
 ) -> BoxSplit:
     """One annotation file in the format of COCO or LVIS (v0.5 or v1).
@@ -151,7 +149,7 @@ def read_annotations(
         images: Where the photographs' folders are; None: without pixels, for counting.
         split: Name of the split, which names the folder of the photographs.
         masks: Whether to keep masks.
-        broken: Drop broken annotations, or raise.
+        broken: As in `load_boxes`.
         notes: Takes lines about what was dropped.
 
     Raises:
@@ -185,7 +183,7 @@ def read_annotations(
             objects[row].append(_cleaned(annotation, entries["images"][row], known, masks))
         except LongtailError as error:
             faults.append(f"annotation {annotation['id']} of image {annotation.get('image_id')}: {error}")
-    if faults and broken == "error":
+    if faults and broken == "refuse":
         more = f" (and {len(faults) - 1} more broken annotations)" if len(faults) > 1 else ""
         raise LongtailError(f"{file}: {faults[0]}{more}: mend or remove it")
     if faults and notes is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from longtail.data.base import ImageData, Split
+from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spec
 from longtail.data.clips import FRAMES, drop_broken, read_clips
 from longtail.data.counts import long_tail_counts
 from longtail.data.egtea import read_egtea
@@ -89,7 +89,7 @@ def load_data(
     root: str | Path | None = None,
     whole: bool = False,
     frames: int | None = None,
-    broken: str = "refuse",
+    broken: Broken = "refuse",
     frame_cache: str | Path | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
@@ -124,8 +124,7 @@ def load_data(
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
     """
-    name, _, place = spec.strip().partition(":")
-    name = name.lower()
+    name, place = parse_spec(spec)
     path = Path(place).expanduser() if place else None
     if protocol not in (None, "paper", "cao", "merged"):
         raise LongtailError(f"unknown protocol {protocol!r}: known are paper, cao, merged")
@@ -133,8 +132,7 @@ def load_data(
         raise LongtailError(
             f"val_fraction {val_fraction} must be in (0, 0.9) and select_fraction {select_fraction} in [0, 0.5)"
         )
-    if broken not in ("refuse", "skip"):
-        raise LongtailError(f"broken is {broken!r}: it must be refuse or skip")
+    check_broken(broken)
     if frames is not None and frames < 1:
         raise LongtailError(f"frames is {frames}: a clip needs at least 1")
     if not 0 <= data_seed < 2**32:
@@ -307,7 +305,7 @@ def _made_frame_cache(name: str, folder: Path) -> str:
 
 def unknown_data_set(spec: str) -> LongtailError:
     """What to say of a name that is none of ours."""
-    name = spec.strip().partition(":")[0].lower()
+    name, _ = parse_spec(spec)
     if name in _OTHER_TASKS:
         return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
     known = [*IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]

@@ -98,19 +98,6 @@ class Row:
 
         return get_method(self.method, **parse_kwargs(self.kwargs))
 
-    @property
-    def available(self) -> bool:
-        """Whether this version has the method with these hyperparameters."""
-        from longtail.methods import list_methods
-
-        if self.method not in list_methods():
-            return False
-        try:
-            self.build()
-        except LongtailError:
-            return False
-        return True
-
     def fits(self, column: Column) -> bool:
         """Whether the column has the held-out split that the method may need."""
         return column.holds_out or not self.build().needs_held_out

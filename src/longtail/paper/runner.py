@@ -181,14 +181,7 @@ class _Plan:
         _chosen("column", others, groups | {c.name: c for c in table.columns}, table.name)
         self.columns = [c for c in table.columns if {c.name, c.group, c.data} & set(columns)]
         some_rows: list[Row] = _chosen("row", rows, {r.name: r for r in table.rows}, table.name)
-        missing = [] if some_rows else [row.name for row in table.rows if not row.available]
-        if missing:
-            self.notes.append(f"not available in this version are the rows {', '.join(missing)}")
-        for row in some_rows:
-            if not row.available:
-                kind = " ".join((row.method, *(f"with {item}" for item in row.kwargs)))
-                raise LongtailError(f"the row {row.name} is not available: this version has no {kind}")
-        some_rows = some_rows or [row for row in table.rows if row.available and not row.on_request]
+        some_rows = some_rows or [row for row in table.rows if not row.on_request]
         chosen = self.columns or [column for column in table.columns if self.scale in column.scales]
         if not chosen:
             scales = ", ".join(dict.fromkeys(scale for column in table.columns for scale in column.scales))
@@ -326,8 +319,7 @@ class _Plan:
 
     def drawable(self) -> Runs:
         """Every cell of the figure, chosen now or not, that has finished runs."""
-        rows = [row for row in self.table.rows if row.available]
         columns = [column for column in self.table.columns if self.scale in column.scales]
-        cells = [self.table.cell(column, row) for column in columns for row in rows if row.fits(column)]
+        cells = [self.table.cell(column, row) for column in columns for row in self.table.rows if row.fits(column)]
         found = [(cell, [path for _, path in self.finished(cell)]) for cell in cells]
         return [(cell, paths) for cell, paths in found if paths]

@@ -262,7 +262,11 @@ def _against(c: Comparison, other: Group, role: str) -> str:
     if s is None or p is None:
         return f"It has no seed in common with {role}{other.label}: the two cannot be paired."
     sign = -1 if p.mean < 0 else 1
-    difference = f"{percent(abs(p.mean))} points {'lower' if sign < 0 else 'higher'} than {role}{other.label}"
+    size = percent(abs(p.mean))
+    if float(size):
+        difference = f"{size} points {'lower' if sign < 0 else 'higher'} than {role}{other.label}"
+    else:
+        difference = f"equal to {role}{other.label}"
     if p.low is None or p.high is None:
         return f"It is {difference} on one common seed: the spread between seeds is unknown, so this may be chance."
     low, high = sorted((sign * p.low, sign * p.high))

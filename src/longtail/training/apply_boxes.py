@@ -52,7 +52,7 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[st
         data_seed=config.data_seed,
         val_fraction=config.val_fraction,
         masks=info["masks"],
-        broken="error" if config.broken == "refuse" else "drop",
+        broken=config.broken,
     )
     part = getattr(content, split)
     if part is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from longtail.data.base import parse_spec
 from longtail.data.clips import FRAMES
 from longtail.data.load import unknown_data_set
 from longtail.errors import LongtailError
@@ -97,7 +98,7 @@ RECIPES |= CLIP_RECIPES | BOX_RECIPES
 
 def resolve(config: RunConfig) -> RunConfig:
     """Fill every unset field from the data set's recipe; milestones follow a changed number of epochs in proportion."""
-    name = config.data.strip().partition(":")[0].lower()
+    name = parse_spec(config.data)[0]
     if name not in RECIPES:
         raise unknown_data_set(config.data)
     recipe = dict(RECIPES[name])

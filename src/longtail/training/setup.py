@@ -95,7 +95,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> Detec
         data_seed=config.data_seed,
         val_fraction=config.val_fraction,
         masks=masks,
-        broken="error" if config.broken == "refuse" else "drop",
+        broken=config.broken,
     )
     return DetectionTask(
         data,
