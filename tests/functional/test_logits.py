@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.autograd import gradcheck
 
 import longtail
 from longtail.errors import LongtailError
@@ -16,13 +15,6 @@ from longtail.losses import BalancedSoftmaxLoss, CDTLoss, LogitAdjustedLoss, VSL
 
 COUNTS = [600, 50, 7]
 TARGET = torch.tensor([0, 2, 1, 2, 0])
-LOSSES = {
-    "balanced": BalancedSoftmaxLoss(COUNTS, reduction="none"),
-    "adjusted": LogitAdjustedLoss(COUNTS, tau=1.5, reduction="none"),
-    "cdt": CDTLoss(COUNTS, gamma=0.5, reduction="none"),
-    "vs": VSLoss(COUNTS, reduction="none"),
-}
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
 @pytest.fixture
@@ -86,36 +78,6 @@ def test_class_weights_from_any_source_multiply_the_loss(logits):
     torch.testing.assert_close(criterion(logits, TARGET), plain.mean())
     difficulty.step([0.9, 0.5, 0.2])
     torch.testing.assert_close(criterion(logits, TARGET), (difficulty.weight[TARGET] * plain).mean())
-
-
-@every_loss
-def test_gradients_are_those_of_finite_differences(loss, logits):
-    assert gradcheck(lambda z: loss(z, TARGET), (logits,))
-
-
-@every_loss
-def test_dense_predictions_are_the_same_as_a_list_of_pixels(loss):
-    logits, target = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(3, (2, 4, 5))
-    rows = logits.movedim(1, -1).reshape(-1, 3)
-    torch.testing.assert_close(loss(logits, target).flatten(), loss(rows, target.flatten()))
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(loss, dtype):
-    logits = torch.randn(5, 3).to(dtype)
-    half = loss(logits, TARGET)
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, loss(logits.float(), TARGET))
-
-
-@every_loss
-@pytest.mark.parametrize("size", [1e4, -1e4])
-def test_extreme_logits_have_finite_values_and_gradients(loss, size):
-    logits = torch.tensor([[size, 0, -size], [0, 0, size]], requires_grad=True)
-    value = loss(logits, torch.tensor([0, 1]))
-    assert torch.isfinite(value).all()
-    assert torch.isfinite(torch.autograd.grad(value.sum(), logits)[0]).all()
 
 
 def test_mistakes_are_one_clear_line():

@@ -7,22 +7,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.autograd import gradcheck
 
 from longtail.errors import LongtailError
 from longtail.functional import focal_loss, hinge_loss, mse_loss, sigmoid_focal_loss
 
 TARGET = torch.tensor([0, 2, 1, 2, 0])
-LOSSES = {
-    "focal": focal_loss,
-    "focal-0.5": lambda z, y: focal_loss(z, y, gamma=0.5),
-    "focal-2": lambda z, y: focal_loss(z, y, gamma=2),
-    "sigmoid-focal": sigmoid_focal_loss,
-    "sigmoid-focal-alpha": lambda z, y: sigmoid_focal_loss(z, y, alpha=0.25),
-    "mse": mse_loss,
-    "hinge": hinge_loss,
-}
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
 @pytest.fixture
@@ -94,39 +83,7 @@ def test_hinge_is_the_formula(logits):
     assert hinge_loss(logits, TARGET, margin=0.7).tolist() == pytest.approx(expected)
 
 
-@every_loss
-def test_gradients_are_those_of_finite_differences(loss, logits):
-    assert gradcheck(lambda z: loss(z, TARGET), (logits,))
-
-
-@every_loss
-def test_dense_predictions_are_the_same_as_a_list_of_pixels(loss):
-    logits, target = torch.randn(2, 4, 3, 5, dtype=torch.float64), torch.randint(4, (2, 3, 5))
-    rows = logits.movedim(1, -1).reshape(-1, 4)
-    dense = loss(logits, target)
-    assert dense.shape == target.shape
-    torch.testing.assert_close(dense.flatten(), loss(rows, target.flatten()))
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(loss, dtype):
-    logits = torch.randn(5, 3).to(dtype)
-    half = loss(logits, TARGET)
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, loss(logits.float(), TARGET))
-
-
-@every_loss
-@pytest.mark.parametrize("size", [1e4, -1e4])
-def test_extreme_logits_have_finite_values_and_gradients(loss, size):
-    logits = torch.tensor([[size, 0, -size], [0, 0, size]], requires_grad=True)
-    value = loss(logits, torch.tensor([0, 1]))
-    assert bool(torch.isfinite(value).all())
-    assert bool(torch.isfinite(gradient(value, logits)).all())
-
-
-@every_loss
+@pytest.mark.parametrize("loss", [focal_loss, sigmoid_focal_loss, mse_loss, hinge_loss])
 def test_one_class(loss):
     logits = torch.zeros(2, 1, requires_grad=True)
     value = loss(logits, torch.zeros(2, dtype=torch.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -37,42 +37,40 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
-    found, seen = [], set()
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from ``folder`` on, through links but never twice, with its files; hidden ones are passed over."""
+    seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         if (real := os.path.realpath(parent)) in seen:  # a link back to a folder above
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(parent, name) for name in sorted(files) if is_image(name)]
-        ignored.update(
-            os.path.splitext(name)[1].lower() or name
-            for name in files
-            if not is_image(name) and not name.startswith(".")
-        )
+        yield parent, sorted(name for name in files if not name.startswith("."))
+
+
+def _note(ignored: Counter[str], names: Iterable[str]) -> None:
+    ignored.update(os.path.splitext(name)[1].lower() or name for name in names)
+
+
+def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
+    found = []
+    for parent, files in _walk(folder):
+        found += [os.path.join(parent, name) for name in filter(is_image, files)]
+        _note(ignored, (name for name in files if not is_image(name)))
     return found
 
 
 def clips_below(folder: Path, ignored: Counter[str]) -> list[str]:
     """Video files below a folder, and folders of extracted frames; ``folder`` itself is none of these."""
-    found, seen = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        if (real := os.path.realpath(parent)) in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos = sorted(filter(is_video, files))
+    found = []
+    for parent, files in _walk(folder):
+        videos = list(filter(is_video, files))
         found += [os.path.join(parent, name) for name in videos]
         frames = parent != str(folder) and not videos and any(map(is_image, files))
         if frames:
             found.append(parent)
-        ignored.update(
-            os.path.splitext(name)[1].lower() or name
-            for name in files
-            if not (is_image(name) if frames else name in videos) and not name.startswith(".")
-        )
+        _note(ignored, (name for name in files if not (is_image if frames else is_video)(name)))
     return sorted(found)
 
 
