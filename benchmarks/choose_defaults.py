@@ -8,7 +8,7 @@ swing from epoch to epoch).
     python benchmarks/choose_defaults.py --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --task cifar100 --data cifar100:DIR --seeds 1 --out runs/defaults
     python benchmarks/choose_defaults.py --grid options --task digits --seeds 3 --out runs/defaults
-    python benchmarks/choose_defaults.py --grid deferred --task cifar100 --data cifar100:DIR --out runs/defaults
+    python benchmarks/choose_defaults.py --grid options --task cifar100 --data cifar100:DIR --only balanced-softmax
 
 Writes OUT/TASK.csv (OUT/TASK-options.csv) with a row a configuration and method; `results/defaults.csv` and
 `results/options.csv` hold the committed ones.
@@ -49,9 +49,10 @@ OPTIONS += [("cdb-w", ("source=train",)), ("cdb-w", ("source=train", "measure=so
 OPTIONS += [("cdb-s", ("source=train", "min_difficulty=0.05"))]
 OPTIONS += [("cdb-w", ("base=balanced-softmax", f"tau={tau}")) for tau in ("0.5", "1", "2")]
 OPTIONS += [("cdb-w", ("base=balanced-softmax", "form=logit", "tau=1", f"strength={s}")) for s in ("0.25", "0.5", "1")]
-OPTIONS += [("cdb-s", ("loss=balanced-softmax",))]
-DEFERRED = [("cdb-w", (*tau, *defer)) for defer in ((), ("defer=0.8",)) for tau in ((), ("tau=5",), ("tau=accv",))]
-GRIDS = {"defaults": GRID, "options": OPTIONS, "deferred": DEFERRED}
+OPTIONS += [("cdb-w", ("base=balanced-softmax", "tau=1", "defer=0.8"))]
+OPTIONS += [("cdb-s", ("loss=balanced-softmax", *tau)) for tau in ((), ("tau=0.5",))]
+OPTIONS += [("cdb-w", ("defer=0.8",)), ("cdb-w", ("tau=5",)), ("cdb-w", ("tau=5", "defer=0.8"))]
+GRIDS = {"defaults": GRID, "options": OPTIONS}
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
