@@ -27,14 +27,17 @@ OTHERS = (
     "focal", "cfs", "cb", "eql", "l2rw", "mw-net", "ldam-drw", "oltr", "progressive", "cdb-w-fl", "crt", "lws",
     "tau-norm", "ncm", "logit-adjust", "vs", "cdt", "seesaw", "difficulty-net",
 )  # fmt: skip
+_MILD = ("form=logit", "tau=1", "strength=0.25")  # the best with balanced softmax on validation data, see choosing.md
 _FLOOR = "min_difficulty=0.05"  # a class that is never drawn is never measured again
 COMPOSED = {
     "cdb-w+balanced-softmax": ("cdb-w", "base=balanced-softmax"),
     "cdb-w-logit+balanced-softmax": ("cdb-w", "base=balanced-softmax", "form=logit"),
+    "cdb-w-mild+balanced-softmax": ("cdb-w", "base=balanced-softmax", *_MILD),
     "cdb-s+balanced-softmax": ("cdb-s", "loss=balanced-softmax"),
     "cdb-w-train": ("cdb-w", "source=train"),
     "cdb-s-train": ("cdb-s", "source=train", _FLOOR),
     "cdb-w-train+balanced-softmax": ("cdb-w", "source=train", "base=balanced-softmax"),
+    "cdb-w-deferred": ("cdb-w", "tau=5", "defer=0.8"),
 }
 
 
