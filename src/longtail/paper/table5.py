@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from longtail.paper.base import Row, Table
 from longtail.paper.columns import COCO, LVIS, SHAPES_LT
 
@@ -37,6 +39,7 @@ RECIPE = Table(
     rows=(
         *(on_classifier(name) if "-cls" in name else Row(name=name, method=name) for name in PAPER),
         Row(name="bags", method="bags"),
+        dataclasses.replace(on_classifier("ce-cls"), on_request=True),  # what the further epochs alone are worth
         *(Row(name=name, method=name, on_request=True) for name in ("focal", "lrw", "cb", "cdb-s", "seesaw")),
     ),
     paper=PAPER,
