@@ -47,7 +47,7 @@ def results_table(rows: list[dict[str, str]], table: str, columns: list[str], na
     rows = [row for row in rows if not names or row["row"] in names]
     columns = columns or list(dict.fromkeys(row["column"] for row in rows))
     cells = {(row["row"], row["column"]): row for row in rows}
-    printed = {row["column"] for row in rows if row["paper"]}
+    printed = {row["column"] for row in rows if row["paper"] and not table.endswith("-small")}  # of the full size only
     header = [""]
     for column in columns:
         header += [f"{column}: ours", "paper"] if column in printed else [column]
