@@ -162,18 +162,6 @@ def test_mistakes_are_one_clear_line(what: list[str], options: dict, message: st
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_of_methods_that_are_missing_are_told_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import longtail.methods
-
-    known = [name for name in longtail.methods.list_methods() if name != "focal"]
-    monkeypatch.setattr(longtail.methods, "list_methods", lambda: known)
-    options = {"out": tmp_path / "out", "columns": ["mnist-99"], "data": ["mnist-4v9:nowhere"]}
-    with pytest.raises(LongtailError, match="the row focal is not available: this version has no focal"):
-        list(reproduce("table1", rows=["ce", "focal"], **options))  # type: ignore[arg-type]
-    told = reproduce("table1", **options)  # type: ignore[arg-type]
-    assert next(told).startswith("table1: not available in this version are the rows focal")
-
-
 def test_results_are_merged_by_cell(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "results"
     assert merge([str(copy), str(target)]) == 2  # smoke runs are no results
