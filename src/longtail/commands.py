@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from longtail.errors import LongtailError
-from longtail.training.config import RunConfig
+from longtail.training.config import DataOptions, RunConfig
 
 __all__ = ["COMMANDS", "is_main"]
 
@@ -182,34 +182,16 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Inspect:
+class Inspect(DataOptions):
     """Show a data set: class counts, imbalance, shot groups, splits, what would be hard, and a picture.
 
     Args:
         data: Data set as ``NAME[:PATH]``.
-        imbalance: As for ``train``.
-        imbalance_kind: As for ``train``.
-        protocol: As for ``train``.
-        data_seed: As for ``train``.
-        val_fraction: As for ``train``.
-        select_fraction: As for ``train``.
-        download: Fetch the data set with torchvision if it is missing.
-        frames: As for ``train``.
-        broken: As for ``train``.
         verify: Decode every image file or clip and name the broken ones.
         out: The picture.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
-    imbalance: float | None = None
-    imbalance_kind: Literal["exp", "step"] = "exp"
-    protocol: Literal["paper", "cao", "merged"] | None = None
-    data_seed: int = 0
-    val_fraction: float | None = None
-    select_fraction: float = 0.0
-    download: bool = False
-    frames: int | None = None
-    broken: Literal["refuse", "skip"] = "refuse"
     verify: bool = False
     out: Path = Path("inspect.png")
 
@@ -222,9 +204,7 @@ class Inspect:
         from longtail.data import load_data
         from longtail.tasks.inspect import inspect
 
-        options = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("data", "verify", "out")
-        }
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
         for line in inspect(load_data(self.data, **options), picture=self.out, verify=self.verify):
             _say(line)
         return 0

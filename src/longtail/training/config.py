@@ -14,18 +14,14 @@ from typing import Any, Literal
 
 from longtail.errors import LongtailError
 
-__all__ = ["RunConfig"]
+__all__ = ["DataOptions", "RunConfig"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One training run.
+class DataOptions:
+    """How a data set is split, thinned and read: what is asked of a run, and of data that are only looked at.
 
     Args:
-        data: Data set as ``NAME[:PATH]``.
-        method: Identifier from ``longtail methods``.
-        method_kwargs: Hyperparameters of the method as ``key=value``.
-        task: What is recognised.
         imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
         imbalance_kind: Law of the class counts.
         protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
@@ -33,11 +29,33 @@ class RunConfig:
         data_seed: Seed of the subset and of the splits; separate from ``seed``.
         val_fraction: Share of the training part that becomes the difficulty split when the data has none.
         select_fraction: Share of the training part for a separate model-selection split; 0: the difficulty split.
-        image_size: Side in pixels of the square that the model sees.
         frames: Frames that stand for a clip on disk.
         broken: Clips that cannot be read: ``refuse`` them, or ``skip`` them with a note for each.
-        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
         download: Fetch the data set with torchvision if it is missing.
+    """
+
+    imbalance: float | None = None
+    imbalance_kind: Literal["exp", "step"] = "exp"
+    protocol: Literal["paper", "cao", "merged"] | None = None
+    data_seed: int = 0
+    val_fraction: float | None = None
+    select_fraction: float = 0.0
+    frames: int | None = None
+    broken: Literal["refuse", "skip"] = "refuse"
+    download: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(DataOptions):
+    """One training run; how its data are split and read is in `DataOptions`.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        method: Identifier from ``longtail methods``.
+        method_kwargs: Hyperparameters of the method as ``key=value``.
+        task: What is recognised.
+        image_size: Side in pixels of the square that the model sees.
+        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
         model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier; clips: ``small3d``,
             ``resnext3d101``, ``r3d_18`` or another of torchvision's.
         weights: File with initial weights (safetensors, or a ``weights_only`` checkpoint).
@@ -64,17 +82,8 @@ class RunConfig:
     method: str = "cdb-w"
     method_kwargs: tuple[str, ...] = ()
     task: Literal["classify", "detect", "segment", "video"] = "classify"
-    imbalance: float | None = None
-    imbalance_kind: Literal["exp", "step"] = "exp"
-    protocol: Literal["paper", "cao", "merged"] | None = None
-    data_seed: int = 0
-    val_fraction: float | None = None
-    select_fraction: float = 0.0
     image_size: int | None = None
-    frames: int | None = None
-    broken: Literal["refuse", "skip"] = "refuse"
     frame_cache: str | None = None
-    download: bool = False
     model: str | None = None
     weights: str | None = None
     epochs: int | None = None
