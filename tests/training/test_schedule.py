@@ -176,7 +176,7 @@ def test_a_value_of_another_type_is_named(values, reason):
 
 
 def test_every_field_is_described():
-    described = RunConfig.__doc__ or ""
+    described = "".join(cls.__doc__ or "" for cls in RunConfig.__mro__)
     for field in dataclasses.fields(RunConfig):
         assert f"        {field.name}: " in described
 
