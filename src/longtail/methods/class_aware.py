@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from longtail.errors import LongtailError
+from longtail.methods._decoupled import REFERENCE
 from longtail.methods.base import ClassStats, Method, Parts, register
 from longtail.samplers import ClassAwareSampler
 
@@ -33,22 +34,17 @@ class ClassAware(Method):
 
     name = "class-aware"
     title = "Class-aware sampling"
-    reference = """
+    reference = (
+        """
 @inproceedings{shen2016relay,
   title     = {Relay Backpropagation for Effective Learning of Deep Convolutional Neural Networks},
   author    = {Shen, Li and Lin, Zhouchen and Huang, Qingming},
   booktitle = {European Conference on Computer Vision (ECCV)},
   year      = {2016},
 }
-
-@inproceedings{kang2020decoupling,
-  title     = {Decoupling Representation and Classifier for Long-Tailed Recognition},
-  author    = {Kang, Bingyi and Xie, Saining and Rohrbach, Marcus and Yan, Zhicheng and Gordo, Albert and Feng, Jiashi
-               and Kalantidis, Yannis},
-  booktitle = {International Conference on Learning Representations (ICLR)},
-  year      = {2020},
-}
 """
+        + REFERENCE
+    )
 
     samples_per_class: int = 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from longtail.methods._decoupled import REFERENCE
 from longtail.methods.base import ClassStats, Method, Parts, register
 from longtail.samplers import ProgressiveSampler
 
@@ -31,15 +32,7 @@ class Progressive(Method):
 
     name = "progressive"
     title = "Progressively balanced sampling"
-    reference = """
-@inproceedings{kang2020decoupling,
-  title     = {Decoupling Representation and Classifier for Long-Tailed Recognition},
-  author    = {Kang, Bingyi and Xie, Saining and Rohrbach, Marcus and Yan, Zhicheng and Gordo, Albert and Feng, Jiashi
-               and Kalantidis, Yannis},
-  booktitle = {International Conference on Learning Representations (ICLR)},
-  year      = {2020},
-}
-"""
+    reference = REFERENCE
 
     def parts(self, stats: ClassStats) -> Parts:
         return Parts(sampler=ProgressiveSampler(stats.labels, epochs=stats.epochs, seed=stats.seed))
