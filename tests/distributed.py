@@ -37,6 +37,7 @@ class TwoProcesses:
 
     def __init__(self) -> None:
         self._workers: list[tuple[Any, Connection]] = []
+        self._store = ""
 
     def run(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
         """``[fn(0, *args), fn(1, *args)]``, each in its own process."""
@@ -66,18 +67,20 @@ class TwoProcesses:
             process.terminate()
             process.join()
         self._workers = []
+        if self._store and os.path.exists(self._store):
+            os.remove(self._store)
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
-        handle, store = tempfile.mkstemp(prefix="longtail-gloo-")
+        handle, self._store = tempfile.mkstemp(prefix="longtail-gloo-")
         os.close(handle)
-        os.remove(store)
+        os.remove(self._store)
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = "1"
         try:
             for rank in range(2):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(rank, store, theirs), daemon=True)
+                process = context.Process(target=_work, args=(rank, self._store, theirs), daemon=True)
                 process.start()
                 theirs.close()
                 self._workers.append((process, ours))
