@@ -4,6 +4,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
 
     <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
     <!-- results: table1 mnist-99 | ce cdb-w -->  ...  <!-- /results -->    the same with these rows only
+                                                                           without any: the command that makes it
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
@@ -101,6 +102,7 @@ def fill(text: str, root: Path = ROOT) -> str:
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns, names.split())
+            table = table or f"Not run yet: `longtail reproduce {name} --columns {' '.join(columns)}`.\n"
         return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
     return MARKERS.sub(replace, text)

@@ -291,8 +291,9 @@ def overfitting(c: Comparison) -> Advice | None:
         return None
     return Advice(
         "The model has learnt its training samples by heart",
-        "More epochs will not help. Try stronger augmentation, more weight decay, a smaller or pretrained model, or "
-        "the weights of model_best.safetensors.",
+        "More epochs will not help, and a class weight multiplies a loss that is almost gone. Try more weight decay "
+        "(--weight-decay), stronger augmentation, a smaller or pretrained model, or the weights of "
+        "model_best.safetensors.",
         f"{c.best.label}: training loss fell from {first:.3g} to {last:.2g} while held-out accuracy moved by "
         f"{points(gain)} points over the last half (now {percent(curve[-1])} %).",
     )
