@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
 from longtail.errors import LongtailError
+from longtail.output import is_main
 from longtail.training.config import RunConfig
 from longtail.usage import explain
 
@@ -19,7 +20,7 @@ try:
     import tyro
     from tyro.conf import OmitArgPrefixes, subcommand
 
-    from longtail.commands import COMMANDS, is_main
+    from longtail.commands import COMMANDS
 except ImportError:
     sys.stderr.write("error: the command line needs more packages than torch: pip install 'longtail[train]'\n")
     sys.exit(2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,12 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from longtail.errors import LongtailError
+from longtail.output import is_main, report_on, say, say_metrics
 from longtail.training.config import DataOptions, RunConfig
 
-__all__ = ["COMMANDS", "is_main"]
+__all__ = ["COMMANDS"]
 
 Device = Literal["auto", "cpu", "cuda"]
-
-
-def _say(text: str = "") -> None:
-    print(text, flush=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +43,8 @@ class Train(RunConfig):
         out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
         metrics = train(config, out, resume=self.resume, progress=for_terminal())
         if is_main():
-            _print_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
-            _say(f"run folder: {out}")
+            say_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
+            say(f"run folder: {out}")
         return 0
 
 
@@ -86,10 +82,10 @@ class Compare(RunConfig):
 
         def after(job: Any) -> None:
             if job is last_of_seed[job.config.seed] and job is not jobs[-1] and self.jobs == 1:
-                _report_on(out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
+                report_on(out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
 
         run_jobs(jobs, parallel=self.jobs, after=after)
-        return _report_on(out, baseline=self.baseline)
+        return report_on(out, baseline=self.baseline)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +111,7 @@ class Evaluate:
         from longtail.training.files import write_json
 
         metrics = evaluate(self.run_folder, split=self.split, data=self.data, device=self.device)
-        _print_metrics(metrics, f"{self.split} split" + (f" of {self.data}" if self.data else ""))
+        say_metrics(metrics, f"{self.split} split" + (f" of {self.data}" if self.data else ""))
         if self.out:
             write_json(self.out, {self.split: metrics})
         return 0
@@ -159,10 +155,10 @@ class Predict:
                 for rank, (label, p) in enumerate(classes, 1)
             )
             write_csv(self.out, ("file", "rank", "label", "probability"), rows)
-            _say(f"wrote {self.out}")
+            say(f"wrote {self.out}")
             return 0
         for file, classes in labelled:
-            _say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
+            say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
         return 0
 
     def _boxes(self, trained: Any, files: Sequence[str]) -> int:
@@ -171,13 +167,13 @@ class Predict:
         found = find_objects(trained, files)
         if self.out:
             file, folder, pictures = write_objects(found, self.out, threshold=self.threshold)
-            _say(f"wrote {file}, and {pictures} pictures in {folder}")
+            say(f"wrote {file}, and {pictures} pictures in {folder}")
             return 0
         for path, _, detections in found:
             for entry in detections:
                 if entry["score"] >= self.threshold:
                     box = "\t".join(f"{value:.1f}" for value in entry["bbox"])
-                    _say(f"{path}\t{entry['name']}\t{entry['score']:.4f}\t{box}")
+                    say(f"{path}\t{entry['name']}\t{entry['score']:.4f}\t{box}")
         return 0
 
 
@@ -206,7 +202,7 @@ class Inspect(DataOptions):
 
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
         for line in inspect(load_data(self.data, **options), picture=self.out, verify=self.verify):
-            _say(line)
+            say(line)
         return 0
 
     def _boxes(self) -> int:
@@ -216,7 +212,7 @@ class Inspect(DataOptions):
         options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
         data = load_boxes(self.data, broken=self.broken, **options)
         for line in inspect_box_data(data, picture=self.out, verify=self.verify):
-            _say(line)
+            say(line)
         return 0
 
 
@@ -262,7 +258,7 @@ class Reproduce:
             raise LongtailError("--out is missing: name the folder of the runs")
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "what"}
         for line in reproduce(*self.what, **options):
-            _say(line)
+            say(line)
         return 0
 
 
@@ -279,7 +275,7 @@ class ReportCommand:
     baseline: str | None = None
 
     def run(self) -> int:
-        return _report_on(self.folder, baseline=self.baseline)
+        return report_on(self.folder, baseline=self.baseline)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,12 +293,12 @@ class MethodsCommand:
 
         if self.name is None:
             for name in list_methods():
-                _say(f"{name:<18} {find_method(name).title}")
+                say(f"{name:<18} {find_method(name).title}")
             return 0
         method = find_method(self.name)
-        _say(f"{method.name}\n{'=' * len(method.name)}\n{method.card()}\n")
+        say(f"{method.name}\n{'=' * len(method.name)}\n{method.card()}\n")
         fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(method))
-        _say(f"Defaults: {fields or 'no hyperparameters'}")
+        say(f"Defaults: {fields or 'no hyperparameters'}")
         return 0
 
 
@@ -319,7 +315,7 @@ class CiteCommand:
     def run(self) -> int:
         from longtail.methods import cite
 
-        _say(cite(*self.names))
+        say(cite(*self.names))
         return 0
 
 
@@ -340,7 +336,7 @@ class Export:
     def run(self) -> int:
         from longtail.training.apply import export
 
-        _say(f"wrote {export(self.run_folder, format=self.format, out=self.out)}, outputs checked against the original")
+        say(f"wrote {export(self.run_folder, format=self.format, out=self.out)}, outputs checked against the original")
         return 0
 
 
@@ -354,7 +350,7 @@ class Doctor:
         healthy = True
         for ok, line in doctor():
             healthy &= ok
-            _say(f"{'ok ' if ok else 'BAD'}  {line}")
+            say(f"{'ok ' if ok else 'BAD'}  {line}")
         return 0 if healthy else 2
 
 
@@ -373,29 +369,6 @@ COMMANDS: dict[str, type] = {
 }
 
 
-def _report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int:
-    """Write the report of a folder and print its tables."""
-    from longtail.report import format_table, write_report
-
-    report = write_report(folder, baseline=baseline)
-    if not quiet:
-        for table in report.tables:
-            _say(format_table(table) + "\n")
-        for line in report.headline:
-            _say(line)
-        for path, reason in report.problems:
-            _say(f"left out: {path}: {reason}")
-    _say(f"report: {report.html}")
-    return 0
-
-
-def _print_metrics(metrics: dict[str, Any], title: str) -> None:
-    _say(f"{title}:")
-    for key, value in metrics.items():
-        if isinstance(value, float):
-            _say(f"  {key:<14} {100 * value:6.2f} %")
-
-
 def _plain(options: RunConfig) -> RunConfig:
     """The configuration alone, without what a command adds to it."""
     return RunConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)})
@@ -403,8 +376,3 @@ def _plain(options: RunConfig) -> RunConfig:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
-
-
-def is_main() -> bool:
-    """Whether this is the first of several processes."""
-    return os.environ.get("RANK", "0") == "0"
