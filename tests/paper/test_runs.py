@@ -36,6 +36,7 @@ def out(cifar: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = OPTIONS | {"out": out, "data": [cifar], "rows": ["focal", "cdb-w-paper"]}
     first, second = (list(reproduce(name, **options)) for name in ("figure4", "figure5"))
     assert first[0] == "figure4: 2 runs, 2 of them to train"
+    assert "figure4, CIFAR100-LT, imbalance 200, resnet20, scale smoke: test error (%)" in "\n".join(first)
     assert second[0] == "figure5: 2 runs, 0 of them to train"
     assert second[-2:] == [f"figure5: wrote {out / 'figure5.png'}", f"figure5: wrote {out / 'figure5.csv'}"]
     return out

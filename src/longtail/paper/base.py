@@ -21,7 +21,7 @@ class Column:
 
     Args:
         name: As in ``--columns``.
-        title: In words.
+        title: The data in words, and what is special in the protocol.
         scales: ``RunConfig`` fields by scale; ``full`` is the paper's protocol, the others are changes to it.
         seeds: Number of seeds unless the user gives one.
         measure: ``error``, or a key of ``metrics.json``.

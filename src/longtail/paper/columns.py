@@ -55,7 +55,7 @@ def _protocol(data: str, *, final: str = "best", **own: Any) -> dict[str, Any]:
 
 def _mnist(imbalance: int, head: int) -> Column:
     full = _protocol("mnist-4v9", protocol="paper", imbalance=float(imbalance))
-    title = f"MNIST 4 against 9, {head} + {5000 - head} training images (imbalance {imbalance}), LeNet-5"
+    title = f"MNIST 4 against 9, {head} + {5000 - head} training images (imbalance {imbalance})"
     return Column(name=f"mnist-{imbalance}", title=title, scales={"full": full, "small": {}, "smoke": {"epochs": 2}})
 
 
@@ -73,7 +73,7 @@ _PROTOCOLS: dict[str, tuple[str, dict[str, Any]]] = {
 def _cifar100(imbalance: int, protocol: str = "paper") -> Column:
     words, changes = _PROTOCOLS[protocol]
     full = _protocol("cifar100", protocol="paper", imbalance=float(imbalance)) | changes
-    title = f"CIFAR100-LT, imbalance {imbalance}{words}, ResNet-32"
+    title = f"CIFAR100-LT, imbalance {imbalance}{words}"
     small = {"model": "resnet20", "image_size": 16, "epochs": 30, "milestones": (24, 27)}
     smoke = {"model": "resnet20", "image_size": 8, "epochs": 2, "milestones": (1,), "warmup_epochs": 0}
     name = f"cifar100-{imbalance}" + ("" if protocol == "paper" else f"-{protocol}")
@@ -83,7 +83,7 @@ def _cifar100(imbalance: int, protocol: str = "paper") -> Column:
 MNIST_99, MNIST_199 = _mnist(99, 4950), _mnist(199, 4975)
 DIGITS = Column(
     name="digits",
-    title="digits of scikit-learn, imbalance 20, LeNet-5",
+    title="digits of scikit-learn, imbalance 20",
     scales={
         "full": _protocol("digits"),
         "small": {},
@@ -96,12 +96,12 @@ CIFAR100_10_CAO, CIFAR100_100_CAO = _cifar100(10, "cao"), _cifar100(100, "cao")
 CIFAR100_100_MERGED, CIFAR100_100_DECAY = _cifar100(100, "merged"), _cifar100(100, "decay")
 IMAGENET_LT = Column(
     name="imagenet-lt",
-    title="ImageNet-LT, ResNet-10",
+    title="ImageNet-LT",
     scales={"full": _protocol("imagenet-lt"), "smoke": {"epochs": 2, "image_size": 32, "batch_size": 64}},
 )
 EGTEA = Column(
     name="egtea",
-    title="EGTEA verbs, 3D-ResNeXt-101",
+    title="EGTEA verbs",
     scales={
         "full": _protocol("egtea", frames=FRAMES),
         "smoke": {"model": "small3d", "image_size": 32, "epochs": 2, "milestones": (1,)},
@@ -110,7 +110,7 @@ EGTEA = Column(
 )
 MOVING_DIGITS = Column(
     name="moving-digits",
-    title="moving digits, a small 3D network",
+    title="moving digits",
     scales={"full": _protocol("moving-digits", frames=FRAMES), "smoke": {"epochs": 2, "warmup_epochs": 0}},
 )
 _SMOKE = {"epochs": 1, "milestones": (), "warmup_epochs": 0, "schedule": "constant", "image_size": 64}
@@ -122,7 +122,7 @@ def _photographs(data: str, title: str, masks: bool) -> Column:
     small = _SMOKE | {"model": f"{model}_resnet10_fpn", "batch_size": 8, "lr": 0.002, "clip_grad_norm": 10.0}
     return Column(
         name=f"{data}-masks" if masks else data,
-        title=f"{title}, {'Mask' if masks else 'Faster'} R-CNN, ResNet-50",
+        title=title,
         scales={"full": full, "smoke": small},
         seeds=1,
         pretrained=f"a detector trained on COCO, such as torchvision's {model}_resnet50_fpn_coco",
@@ -134,7 +134,7 @@ def _shapes_lt(masks: bool) -> Column:
     full = _protocol("shapes-lt", final="last", task=task, model=f"{model}_resnet10_fpn")
     return Column(
         name="shapes-lt-masks" if masks else "shapes-lt",
-        title=f"digits and shapes that are drawn, a small {'Mask' if masks else 'Faster'} R-CNN",
+        title="digits and shapes that are drawn",
         scales={"full": full, "small": {}, "smoke": _SMOKE},
         kwargs={"rfs": ("threshold=0.057",), "eql": ("threshold=0.1",)},
     )

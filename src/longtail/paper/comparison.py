@@ -43,6 +43,7 @@ COMPOSED = {
     "cdb-s-train": ("cdb-s", "source=train", _FLOOR),
     "cdb-w-train+balanced-softmax": ("cdb-w", "source=train", "base=balanced-softmax"),
     "cdb-w-deferred": ("cdb-w", "tau=5", "defer=0.8"),
+    "cdb-w-sum": ("cdb-w", "normalize=true"),  # weights that sum to C, as in both public code bases
 }
 
 

@@ -310,12 +310,16 @@ class _Plan:
             for column in dict.fromkeys(cell.column.name for cell in cells):
                 yield ""
                 mine = [cell for cell in cells if cell.column.name == column]
-                what = f"{self.table.name}, {mine[0].column.title}: test {mine[0].column.measure.replace('_', ' ')} (%)"
-                yield format_table(comparison(what, mine, self.finished))
+                yield format_table(comparison(self._caption(mine[0].column), mine, self.finished))
             yield f"report: {write_report(self.out / folder).html}"
         yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
         if self.figure:
             yield from _drawn(self.figure, self.out, self.drawable())
+
+    def _caption(self, column: Column) -> str:
+        scale = "" if self.scale == "full" else f", scale {self.scale}"
+        model, measure = column.fields(self.scale)["model"], column.measure.replace("_", " ")
+        return f"{self.table.name}, {column.title}, {model}{scale}: test {measure} (%)"
 
     def drawable(self) -> Runs:
         """Every cell of the figure, chosen now or not, that has finished runs."""
