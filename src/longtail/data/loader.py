@@ -88,8 +88,10 @@ def make_loader(
         raise LongtailError("images in files have different sizes: give --image-size")
     if image_size is not None and image_size < 1:
         raise LongtailError(f"image size {image_size} must be at least 1")
-    kind = _MemoryLoader if split.in_memory else _FileLoader
-    return kind(split, data, image_size, train, torch.device(device), workers, seed, channels_last, channels)
+    finish = _Normalise(data, torch.device(device), channels, channels_last)
+    if image_size is None or split.in_memory:
+        return _MemoryLoader(split, data, finish, image_size=image_size, train=train, seed=seed)
+    return _FileLoader(split, data, finish, image_size=image_size, train=train, seed=seed, workers=workers)
 
 
 def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
@@ -106,7 +108,7 @@ class _Normalise:
         shape = (1, -1, 1, 1, 1) if data.frames else (1, -1, 1, 1)
         mean, std = (torch.tensor(values, device=device).view(shape) for values in (data.mean, data.std))
         self.scale, self.shift = 1 / (255 * std), -mean / std
-        self.channels = channels
+        self.device, self.channels = device, channels
         last = torch.channels_last_3d if data.frames else torch.channels_last
         self.format = last if channels_last else torch.contiguous_format
 
@@ -133,26 +135,16 @@ def _resize(images: Tensor, size: int) -> Tensor:
 
 class _MemoryLoader:
     def __init__(
-        self,
-        split: Split,
-        data: ImageData,
-        image_size: int | None,
-        train: bool,
-        device: torch.device,
-        workers: int,
-        seed: int,
-        channels_last: bool,
-        channels: int,
+        self, split: Split, data: ImageData, finish: _Normalise, *, image_size: int | None, train: bool, seed: int
     ) -> None:
         assert isinstance(split.images, Tensor)
         side = split.images.shape[-1]
         size = image_size or side
-        self.images = _resize(split.images, size).to(device)
-        self.labels = split.labels.to(device)
+        self.finish, self.device, self.seed = finish, finish.device, seed
+        self.images = _resize(split.images, size).to(self.device)
+        self.labels = split.labels.to(self.device)
         self.padding = round(data.crop_padding * size / side) if train else 0
         self.flip = data.flip and train
-        self.device, self.seed = device, seed
-        self.normalise = _Normalise(data, device, channels, channels_last)
 
     def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for number, batch in enumerate(batches):
@@ -163,7 +155,7 @@ class _MemoryLoader:
                 shift = torch.randint(2 * self.padding + 1, (2, len(batch)), generator=generator)
                 mirror = torch.randint(2, (len(batch),), generator=generator).bool()
                 images = self._augment(images, shift[:, rank::world], mirror[rank::world])
-            yield self.normalise(images), self.labels[index]
+            yield self.finish(images), self.labels[index]
 
     def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
         if images.ndim == 5:  # what is done to all channels is done to all frames
@@ -292,17 +284,15 @@ class _FileLoader:
         self,
         split: Split,
         data: ImageData,
-        image_size: int | None,
+        finish: _Normalise,
+        *,
+        image_size: int,
         train: bool,
-        device: torch.device,
-        workers: int,
         seed: int,
-        channels_last: bool,
-        channels: int,
+        workers: int,
     ) -> None:
-        assert image_size is not None and not isinstance(split.images, Tensor)
-        self.labels, self.device = split.labels, device
-        self.normalise = _Normalise(data, device, channels, channels_last)
+        assert not isinstance(split.images, Tensor)
+        self.labels, self.finish, self.device = split.labels, finish, finish.device
         self.plan = _Plan(split.images, seed)
         cache = workers == 0 and _cache_bytes(split, image_size, train=train) <= CACHE_BYTES
         if split.frames:
@@ -314,7 +304,7 @@ class _FileLoader:
             batch_sampler=self.plan,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_as_is,
-            pin_memory=device.type == "cuda",
+            pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers else None,  # a fork of a process with threads can hang
             generator=torch.Generator(),
@@ -331,7 +321,7 @@ class _FileLoader:
                 if isinstance(images, str):
                     raise LongtailError(images)
                 images = images.to(self.device, non_blocking=True)
-                yield self.normalise(images), self.labels[index].to(self.device, non_blocking=True)
+                yield self.finish(images), self.labels[index].to(self.device, non_blocking=True)
         except (RuntimeError, OSError, EOFError) as error:  # what a dead worker looks like from here
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
