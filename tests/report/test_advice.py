@@ -191,5 +191,21 @@ def test_a_rule_speaks_with_its_numbers_and_only_then(tmp_path, rule, numbers, e
     assert ask(tmp_path / "silent", rule) is None
 
 
+@pytest.mark.parametrize(
+    ("classes", "methods", "words"),
+    [
+        (10, ("ce",), "Try cdb-s and cdb-w,"),
+        (10, ("ce", "cdb-s", "cdb-w", "class-aware"), "Try a larger fixed tau"),
+        (60, ("ce",), "Try balanced-softmax and cdb-w,"),
+        (60, ("ce", "cdb-w", "balanced-softmax"), "Try cdb-w with tau=5 and defer=0.8"),
+    ],
+)
+def test_rare_classes_need_other_methods_where_there_are_many_classes(tmp_path, classes, methods, words):
+    accuracy = np.linspace(0.9, 0.1, classes).tolist()
+    runs(tmp_path, methods, seeds=1, classes=classes, accuracy=dict.fromkeys(methods, accuracy))
+    found = ask(tmp_path, advice.few_behind_many)
+    assert found is not None and found.text.startswith(words)
+
+
 def test_every_rule_is_tested():
     assert {case[0] for case in CASES} == set(advice.RULES)
