@@ -70,6 +70,10 @@ class Column:
             raise LongtailError(f"unknown scale {scale!r} of {self.name}: known are {', '.join(self.scales)}")
         return dict(self.scales["full"]) | dict(self.scales[scale])
 
+    def is_full(self, scale: str) -> bool:
+        """Whether the scale changes nothing: its numbers may stand beside the paper's."""
+        return self.fields(scale) == self.fields("full")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -140,8 +141,9 @@ def _order() -> Iterator[tuple[str, str, str]]:
                 yield name, column.name, row.name
 
 
-def comparison(title: str, cells: Sequence[Cell], finished: Finished) -> Table:
-    """A line a row: what the paper prints, and what we measured."""
+def comparison(title: str, cells: Sequence[Cell], finished: Finished, *, scale: str) -> Table:
+    """A line a row: what we measured, and what the paper prints where ``scale`` leaves the protocol as it is."""
+    cells = [cell if cell.column.is_full(scale) else dataclasses.replace(cell, paper="") for cell in cells]
     rows = []
     for cell in cells:
         runs = [_run_row(seed, path, path.parent, cell.column.measure) for seed, path in finished(cell)]

@@ -310,7 +310,8 @@ class _Plan:
             for column in dict.fromkeys(cell.column.name for cell in cells):
                 yield ""
                 mine = [cell for cell in cells if cell.column.name == column]
-                yield format_table(comparison(self._caption(mine[0].column), mine, self.finished))
+                caption = self._caption(mine[0].column)
+                yield format_table(comparison(caption, mine, self.finished, scale=self.scale))
             yield f"report: {write_report(self.out / folder).html}"
         yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
         if self.figure:
