@@ -207,5 +207,14 @@ def test_rare_classes_need_other_methods_where_there_are_many_classes(tmp_path, 
     assert found is not None and found.text.startswith(words)
 
 
+def test_what_was_tried_is_not_advised_again(tmp_path):
+    accuracy = np.linspace(0.9, 0.1, 60).tolist()
+    methods = ("balanced-softmax", "cdb-w")
+    options = {"seeds": 1, "classes": 60, "accuracy": dict.fromkeys(methods, accuracy)}
+    runs(tmp_path, methods, kwargs=("tau=5", "defer=0.8"), **options)
+    found = ask(tmp_path, advice.few_behind_many)
+    assert found is not None and "defer" not in found.text and "ldam-drw" in found.text
+
+
 def test_every_rule_is_tested():
     assert {case[0] for case in CASES} == set(advice.RULES)

@@ -134,6 +134,8 @@ def few_behind_many(c: Comparison) -> Advice | None:
     names, last = ("cdb-s", "cdb-w", "class-aware"), "a larger fixed tau (1.5 or 2) for cdb-s or cdb-w"
     if c.data.num_classes >= _MANY_CLASSES:
         names, last = ("balanced-softmax", "cdb-w"), "cdb-w with tau=5 and defer=0.8 (weights in the last epochs only)"
+        if any(item.startswith("defer=") for group in c.groups for item in group.runs[0].kwargs):
+            last = "ldam-drw, or crt (a classifier trained anew)"
     missing = [name for name in names if name not in _methods(c)]
     first = f"Try {' and '.join(missing[:2]) or last}"
     return Advice(
