@@ -88,10 +88,11 @@ def make_loader(
         raise LongtailError("images in files have different sizes: give --image-size")
     if image_size is not None and image_size < 1:
         raise LongtailError(f"image size {image_size} must be at least 1")
-    finish = _Normalise(data, torch.device(device), channels, channels_last)
-    if image_size is None or split.in_memory:
-        return _MemoryLoader(split, data, finish, image_size=image_size, train=train, seed=seed)
-    return _FileLoader(split, data, finish, image_size=image_size, train=train, seed=seed, workers=workers)
+    normalise = _Normalise(data, torch.device(device), channels, channels_last)
+    if split.in_memory:
+        return _MemoryLoader(split, data, normalise, image_size=image_size, train=train, seed=seed)
+    assert image_size is not None
+    return _FileLoader(split, data, normalise, image_size=image_size, train=train, seed=seed, workers=workers)
 
 
 def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
@@ -135,12 +136,12 @@ def _resize(images: Tensor, size: int) -> Tensor:
 
 class _MemoryLoader:
     def __init__(
-        self, split: Split, data: ImageData, finish: _Normalise, *, image_size: int | None, train: bool, seed: int
+        self, split: Split, data: ImageData, normalise: _Normalise, *, image_size: int | None, train: bool, seed: int
     ) -> None:
         assert isinstance(split.images, Tensor)
         side = split.images.shape[-1]
         size = image_size or side
-        self.finish, self.device, self.seed = finish, finish.device, seed
+        self.normalise, self.device, self.seed = normalise, normalise.device, seed
         self.images = _resize(split.images, size).to(self.device)
         self.labels = split.labels.to(self.device)
         self.padding = round(data.crop_padding * size / side) if train else 0
@@ -155,7 +156,7 @@ class _MemoryLoader:
                 shift = torch.randint(2 * self.padding + 1, (2, len(batch)), generator=generator)
                 mirror = torch.randint(2, (len(batch),), generator=generator).bool()
                 images = self._augment(images, shift[:, rank::world], mirror[rank::world])
-            yield self.finish(images), self.labels[index]
+            yield self.normalise(images), self.labels[index]
 
     def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
         if images.ndim == 5:  # what is done to all channels is done to all frames
@@ -284,7 +285,7 @@ class _FileLoader:
         self,
         split: Split,
         data: ImageData,
-        finish: _Normalise,
+        normalise: _Normalise,
         *,
         image_size: int,
         train: bool,
@@ -292,7 +293,7 @@ class _FileLoader:
         workers: int,
     ) -> None:
         assert not isinstance(split.images, Tensor)
-        self.labels, self.finish, self.device = split.labels, finish, finish.device
+        self.labels, self.normalise, self.device = split.labels, normalise, normalise.device
         self.plan = _Plan(split.images, seed)
         cache = workers == 0 and _cache_bytes(split, image_size, train=train) <= CACHE_BYTES
         if split.frames:
@@ -321,7 +322,7 @@ class _FileLoader:
                 if isinstance(images, str):
                     raise LongtailError(images)
                 images = images.to(self.device, non_blocking=True)
-                yield self.finish(images), self.labels[index].to(self.device, non_blocking=True)
+                yield self.normalise(images), self.labels[index].to(self.device, non_blocking=True)
         except (RuntimeError, OSError, EOFError) as error:  # what a dead worker looks like from here
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
