@@ -102,7 +102,9 @@ def fill(text: str, root: Path = ROOT) -> str:
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns, names.split())
-            table = table or f"Not run yet: `longtail reproduce {name} --columns {' '.join(columns)}`.\n"
+            scale = " --scale small" if name.endswith("-small") else ""
+            command = f"longtail reproduce {name.removesuffix('-small')} --columns {' '.join(columns)}{scale}"
+            table = table or f"Not run yet: `{command}`.\n"
         return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
     return MARKERS.sub(replace, text)

@@ -133,9 +133,10 @@ def few_behind_many(c: Comparison) -> Advice | None:
         return None
     names, last = ("cdb-s", "cdb-w", "class-aware"), "a larger fixed tau (1.5 or 2) for cdb-s or cdb-w"
     if c.data.num_classes >= _MANY_CLASSES:
-        names, last = ("balanced-softmax", "cdb-w"), "cdb-w with tau=5 and defer=0.8 (weights in the last epochs only)"
+        names = ("balanced-softmax", "cdb-w", "ldam-drw", "crt")
+        last = "cdb-w with tau=5 and defer=0.8 (strong weights in the last epochs only)"
         if any(item.startswith("defer=") for group in c.groups for item in group.runs[0].kwargs):
-            last = "ldam-drw, or crt (a classifier trained anew)"
+            last = "cdb-w with base=balanced-softmax and form=logit"
     missing = [name for name in names if name not in _methods(c)]
     first = f"Try {' and '.join(missing[:2]) or last}"
     return Advice(
