@@ -3,15 +3,16 @@ what goes beyond the paper (``--grid options``) with them.
 
 Each configuration is trained with several seeds on small long-tailed tasks and judged on the validation split only, by
 the mean class accuracy of the last epoch and its mean over the last quarter of training (which falls when weights
-swing from epoch to epoch).
+swing from epoch to epoch). The weights of ``cdb-w`` act from the first epoch, unless ``defer`` says otherwise.
 
     python benchmarks/choose_defaults.py --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --task cifar100 --data cifar100:DIR --seeds 1 --out runs/defaults
     python benchmarks/choose_defaults.py --grid options --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --grid options --task cifar100 --data cifar100:DIR --only balanced-softmax
+    python benchmarks/choose_defaults.py --grid defer --task digits-steps --seeds 5 --out runs/defaults
 
-Writes OUT/TASK.csv (OUT/TASK-options.csv) with a row a configuration and method; `results/defaults.csv` and
-`results/options.csv` hold the committed ones.
+Writes OUT/TASK.csv (OUT/TASK-GRID.csv) with a row a configuration and method; `results/defaults.csv`,
+`results/options.csv` and `results/defer.csv` hold the committed ones.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ TASKS = {
     "mnist-4v9": RunConfig(data="mnist-4v9", imbalance=99),
     # A quarter of the pixels and a smaller network: a hundred classes in a minute a run.
     "cifar100": RunConfig(data="cifar100", imbalance=100, image_size=16, model="resnet20", epochs=30),
+    # With a learning rate that drops by steps, after 80 and 90 % of the epochs as with CIFAR.
+    "digits-steps": RunConfig(data="digits", schedule="multistep"),
+    "mnist-4v9-steps": RunConfig(data="mnist-4v9", imbalance=99, schedule="multistep"),
 }
 BOTH = ("cdb-w", "cdb-s")
 RULES = ("sigmoid", "log", "linear", "accv", "code2020", "0.5", "1", "1.5", "2")
@@ -52,7 +56,9 @@ OPTIONS += [("cdb-w", ("base=balanced-softmax", "form=logit", "tau=1", f"strengt
 OPTIONS += [("cdb-w", ("base=balanced-softmax", "tau=1", "defer=0.8"))]
 OPTIONS += [("cdb-s", ("loss=balanced-softmax", *tau)) for tau in ((), ("tau=0.5",))]
 OPTIONS += [("cdb-w", ("defer=0.8",)), ("cdb-w", ("tau=5",)), ("cdb-w", ("tau=5", "defer=0.8"))]
-GRIDS = {"defaults": GRID, "options": OPTIONS}
+DEFER: list[tuple[str, tuple[str, ...]]] = [("ce", ()), ("cdb-w", ("defer=0",)), ("cdb-w", ("tau=5", "defer=0"))]
+DEFER += [("cdb-w", (*tau, "defer=0.8")) for tau in ((), ("tau=3",), ("tau=5",))]
+GRIDS = {"defaults": GRID, "options": OPTIONS, "defer": DEFER}
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
@@ -79,8 +85,9 @@ def main() -> None:
             continue
         scores = []
         for seed in range(args.seeds):
-            values = TASKS[args.task].to_dict() | {"method": method, "method_kwargs": list(kwargs), "seed": seed}
-            values |= {"data": args.data or args.task, "data_seed": seed, "precision": args.precision}
+            at_once = ["defer=0"] if method == "cdb-w" and not any("defer" in option for option in kwargs) else []
+            values = TASKS[args.task].to_dict() | {"method": method, "method_kwargs": [*kwargs, *at_once], "seed": seed}
+            values |= {"data": args.data or TASKS[args.task].data, "data_seed": seed, "precision": args.precision}
             folder = args.out / args.task / "-".join((method, *kwargs)) / f"seed-{seed}"
             scores.append(measure(RunConfig.from_dict(values), folder))
         last, quarter = zip(*scores, strict=True)

@@ -8,6 +8,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
+    <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
 
 Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
 """
@@ -20,7 +21,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = re.compile(r"(<!-- (results|benchmarks|defaults|options)(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
+KINDS = "results|benchmarks|defaults|options|defer"
+MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -96,7 +98,7 @@ def fill(text: str, root: Path = ROOT) -> str:
         opening, kind, arguments, _, closing = match.groups()
         if kind == "benchmarks":
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
-        elif kind in ("defaults", "options"):
+        elif kind in ("defaults", "options", "defer"):
             table = defaults_table(read(root / "results" / f"{kind}.csv"))
         else:
             chosen, _, names = arguments.partition("|")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -156,6 +157,26 @@ def test_a_deferred_difficulty_is_the_base_first_and_acts_later(batch):
     assert not torch.allclose(base(*batch), at_once(*batch))
     with pytest.raises(LongtailError, match=r"defer is 0.5: ldam-drw has stages of its own already"):
         get_method("cdb-w", base="ldam-drw", defer=0.5)
+    with pytest.raises(LongtailError, match=r"defer is 'late': it must be a number in \[0, 1\]"):
+        get_method("cdb-w", defer="late")
+
+
+@pytest.mark.parametrize("name", ["cdb-w", "cdb-w-fl"])
+def test_by_default_the_difficulty_acts_from_the_first_drop_of_the_learning_rate(name):
+    dropping = dataclasses.replace(STATS, first_drop=0.8)
+    shares = [(s.name, s.epochs) for s in get_method(name).parts(dropping).stages]
+    assert shares == [("plain", 0.8), ("weighted", pytest.approx(0.2))]
+    assert get_method(name, defer=0.3).parts(dropping).stages[0].epochs == 0.3
+    boxes = dataclasses.replace(dropping, task="detect")
+    at_once = [
+        get_method(name).parts(STATS),  # no drop
+        get_method(name, defer=0).parts(dropping),
+        get_method(name, preset="paper").parts(dropping),
+        get_method(name, preset="code2020-imagenet").parts(dropping),
+        *([get_method(name).parts(boxes)] if "detect" in get_method(name).tasks else []),
+    ]
+    assert [parts.stages for parts in at_once] == [()] * len(at_once)
+    assert len(get_method("cdb-w", base="ldam-drw:defer=.5").parts(dropping).stages) == 2  # its own, and no more
 
 
 def test_a_logit_form_goes_beside_the_prior_of_the_base(batch):

@@ -153,6 +153,17 @@ def test_a_difficulty_that_is_deferred_for_ever_trains_as_its_base_does(whole, t
     assert len(read_csv(tmp_path / "difficulty.csv")) == 4 * 10  # measured all the same
 
 
+@pytest.mark.parametrize(("schedule", "defer"), [("multistep", "0.75"), ("cosine", "0"), ("constant", "0")])
+def test_the_default_is_deferred_to_the_first_step_of_the_learning_rate(tmp_path, schedule, defer):
+    options = {"schedule": schedule, "milestones": (3,)} if schedule == "multistep" else {"schedule": schedule}
+    train(tmp_path / "default", "cdb-w", **options)
+    train(tmp_path / "given", "cdb-w", f"defer={defer}", **options)
+    stages = [row["stage"] for row in read_csv(tmp_path / "default/history.csv")]
+    assert stages == (["plain"] * 3 + ["weighted"] if defer != "0" else ["train"] * 4)
+    ours, theirs = (load_weights(tmp_path / run / "model.safetensors") for run in ("default", "given"))
+    assert not changed(ours, theirs)
+
+
 def test_the_difficulty_of_stage_2_starts_from_what_stage_1_has_learnt(tmp_path):
     (loop,) = train(tmp_path, "crt", "balance=cdb-s:momentum=0", "share=.25")
     rows = [row for row in read_csv(tmp_path / "difficulty.csv") if row["epoch"] == "3"]

@@ -223,9 +223,10 @@ def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
     for label, run in built:
         for other_label, other in built:
             assert (label == other_label) == (run == other), (run, other)
-    labels = {(t.name, r.name): r.label for t in TABLES for r in t.rows}
-    assert labels["table1", "cdb-w"] == labels["table2", "default"] == labels["table2", "tau=2"] == "cdb-w"
-    assert labels["table1", "cdb-s"] == labels["table3", "default"] == "cdb-s"
+    labels = {(t.name, r.name): r.label for t in WITH_RUNS for r in t.rows}
+    assert labels["table1", "cdb-w"] == labels["table2", "default"] == "cdb-w"
+    assert labels["table2", "tau=2"] == labels["figure4", "cdb-w"] == labels["comparison", "cdb-w-from-start"]
+    assert labels["table1", "cdb-s"] == labels["table3", "default"] == labels["table3", "tau=2"] == "cdb-s"
     assert labels["table1", "cdb-w-paper"] == labels["table2", "sigmoid-paper"]
 
 

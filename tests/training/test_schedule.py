@@ -17,7 +17,7 @@ from longtail.methods import Stage
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.recipes import BOX_RECIPES, RECIPES, resolve
-from longtail.training.schedule import learning_rate, stage_bounds
+from longtail.training.schedule import first_drop, learning_rate, stage_bounds
 
 
 def config(**options) -> RunConfig:
@@ -62,6 +62,26 @@ def test_cosine_falls_within_an_epoch_and_ends_at_zero():
     assert steps == sorted(set(steps), reverse=True)
     assert learning_rate(c, 50) == pytest.approx(0.05)
     assert learning_rate(c, 100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({"schedule": "constant"}, 0),
+        ({"schedule": "cosine"}, 0),
+        ({"schedule": "multistep", "milestones": ()}, 0),
+        ({"schedule": "multistep", "milestones": (80, 60)}, 0.6),
+        ({"schedule": "multistep", "milestones": (60, 80), "gamma": 1.0}, 0),  # a step that changes nothing
+        ({"schedule": "multistep", "milestones": (100,)}, 0),  # after the last epoch
+        ({"schedule": "cosine", "milestones": (60,)}, 0),  # read by multistep alone
+    ],
+)
+def test_the_first_drop_is_where_the_rate_first_falls_by_a_step(options, share):
+    c = config(**options)
+    assert first_drop(c) == share
+    rates = [learning_rate(c, epoch) for epoch in range(100)]
+    falls = [epoch for epoch in range(1, 100) if rates[epoch] < rates[epoch - 1] * 0.5 and c.schedule != "cosine"]
+    assert falls[:1] == ([share * 100] if share else [])
 
 
 def test_a_milestone_takes_effect_after_its_epoch():

@@ -105,12 +105,13 @@ class WeightedMethod(DifficultyMethod):
     reduction: Literal["mean", "weighted_mean"] = "mean"
     form: WeightForm = "weight"
     strength: float = 1.0
-    defer: float = 0.0
+    defer: float | Literal["schedule"] = "schedule"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
-        check_range(self.defer, "defer", 0, 1)
+        if self.defer != "schedule":
+            check_range(self.defer, "defer", 0, 1)
         check_range(self.strength, "strength", 0, math.inf, open_high=True)
         if self.form == "weight" and self.strength != 1:
             raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
@@ -123,6 +124,12 @@ class WeightedMethod(DifficultyMethod):
     @property
     def needs_held_out(self) -> bool:
         return super().needs_held_out or self._base().needs_held_out
+
+    def _deferred(self, stats: ClassStats) -> float:
+        """Share of the epochs before the difficulty acts."""
+        if self.defer != "schedule":
+            return self.defer
+        return 0.0 if stats.boxes else stats.first_drop  # measured on whole images only
 
     def parts(self, stats: ClassStats) -> Parts:
         difficulty, base = self.difficulty(stats.class_counts), parts_of(self._base(), stats)
@@ -137,12 +144,13 @@ class WeightedMethod(DifficultyMethod):
             dataclasses.replace(stage, parts={name: weighted(part) for name, part in stage.parts.items()})
             for stage in base.stages
         )
-        if self.defer:
-            if stages:
-                raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
+        if stages and self.defer not in (0, "schedule"):
+            raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
+        defer = self._deferred(stats)
+        if defer and not stages:
             unweighted = parts_of(self._base(), stats).criterion  # another one: the base's now reads the difficulty
-            plain = Stage(name="plain", epochs=self.defer, parts={"criterion": unweighted})
-            stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - self.defer)) if s.epochs > 0)
+            plain = Stage(name="plain", epochs=defer, parts={"criterion": unweighted})
+            stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - defer)) if s.epochs > 0)
         return dataclasses.replace(base, criterion=weighted(base.criterion), difficulty=difficulty, stages=stages)
 
     @classmethod

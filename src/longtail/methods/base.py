@@ -47,6 +47,7 @@ class ClassStats:
         task: ``classify``, ``video``, ``detect`` or ``segment``. The latter two judge boxes: logits ``[N, C + 1]`` and
             labels with 0 for the background.
         labels_per_image: With boxes, the class indices (from 0) in each training image; default: one image a sample.
+        first_drop: Share of the training after which the learning rate first falls by a step; 0: it does so never.
     """
 
     class_counts: Sequence[int]
@@ -55,6 +56,7 @@ class ClassStats:
     seed: int = 0
     task: str = "classify"
     labels_per_image: Sequence[Sequence[int]] | None = None
+    first_drop: float = 0.0
 
     def __post_init__(self) -> None:
         counts = tuple(int(n) for n in counts_as_float64(self.class_counts))

@@ -52,7 +52,8 @@ class CDBW(WeightedMethod):
             margin, as rare classes do with balanced softmax. Ratios below 1/1000 count as that.
         strength: Of ``logit``; default 1.
         defer: Share of the epochs with the plain loss, before the difficulty weighs or shifts anything (it is measured
-            from the start); default 0. 0.8 is the deferred re-weighting of LDAM-DRW.
+            from the start). ``schedule``, the default: until the learning rate first falls by a step, as LDAM-DRW
+            does; 0 where it falls by none (constant, cosine), for boxes, and for a base with stages. 0: as the paper.
         Presets: ``paper``, ``code2020-cifar``, ``code2020-imagenet``.
 
     Reference:

@@ -29,7 +29,7 @@ RUNS = Table(
     columns=(CIFAR100_200,),
     rows=(
         Row(name="focal", method="focal"),
-        Row(name="cdb-w", method="cdb-w"),
+        Row(name="cdb-w", method="cdb-w", kwargs=("defer=0",)),  # weights from the first epoch on, as in the paper
         Row(name="cdb-w-paper", method="cdb-w", kwargs=("preset=paper",), beside="cdb-w"),
         Row(name="cdb-w-accv", method="cdb-w", kwargs=("preset=code2020-imagenet",), beside="cdb-w"),
     ),

@@ -104,14 +104,13 @@ class DetectionTask:
         self._frozen_norm = model.frozen_norm
         return model.to(self.device)
 
-    def stats(self, *, epochs: int, seed: int) -> ClassStats:
-        """What a method may know of the training split: instances for class counts."""
+    def stats(self, **training: Any) -> ClassStats:
+        """What a method may know of the training split, with instances for class counts, and of the training."""
         return ClassStats(
             class_counts=self.class_counts,
-            epochs=epochs,
-            seed=seed,
             task="segment" if self.masks else "detect",
             labels_per_image=self.data.train.labels_per_image(),
+            **training,
         )
 
     def split(self, name: str) -> BoxSplit:

@@ -96,9 +96,9 @@ class ImageTask:
         }
         self._loaders: dict[tuple[str, bool], Loader] = {}
 
-    def stats(self, *, epochs: int, seed: int) -> ClassStats:
-        """What a method may know of the training split."""
-        return ClassStats(class_counts=self.class_counts, labels=self.data.train.labels, epochs=epochs, seed=seed)
+    def stats(self, **training: Any) -> ClassStats:
+        """What a method may know of the training split, and of the training (keywords of `ClassStats`)."""
+        return ClassStats(class_counts=self.class_counts, labels=self.data.train.labels, **training)
 
     def description(self) -> dict[str, Any]:
         """``data.json``: what `predict` and the report must know of the data."""

@@ -31,7 +31,7 @@ from longtail.training.hard import HardInstances
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
-from longtail.training.schedule import learning_rate, schedule_span, stage_bounds
+from longtail.training.schedule import first_drop, learning_rate, schedule_span, stage_bounds
 from longtail.training.setup import Task, make_accelerator, make_task
 
 __all__ = ["train"]
@@ -110,7 +110,9 @@ class _Loop:
         self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
         torch.manual_seed(seed_of("model", config.seed))
         self.model = task.build_model(weights=config.weights)
-        self.parts: Parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed))
+        self.parts: Parts = method.parts(
+            task.stats(epochs=config.epochs, seed=config.seed, first_drop=first_drop(config))
+        )
         self.head = attach(self.model, self.parts)
         self.frozen = {id(p) for p in self.model.parameters() if not p.requires_grad}  # by whoever made the model
         self.model.to(accelerator.device)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from longtail.methods import Stage
 from longtail.training.config import RunConfig
 
-__all__ = ["learning_rate", "schedule_span", "stage_bounds"]
+__all__ = ["first_drop", "learning_rate", "schedule_span", "stage_bounds"]
 
 
 def learning_rate(config: RunConfig, progress: float, *, span: int | None = None) -> float:
@@ -33,6 +33,14 @@ def learning_rate(config: RunConfig, progress: float, *, span: int | None = None
         assert config.milestones is not None and config.gamma is not None
         return config.lr * config.gamma ** sum(progress >= m * stretch for m in config.milestones)
     return config.lr
+
+
+def first_drop(config: RunConfig) -> float:
+    """Share of the training after which the learning rate first falls by a step; 0: it never does."""
+    assert config.epochs and config.gamma is not None
+    if config.schedule != "multistep" or config.gamma >= 1:
+        return 0.0
+    return min((m for m in config.milestones or () if m < config.epochs), default=0) / config.epochs
 
 
 def stage_bounds(stages: Sequence[Stage], epochs: int) -> list[tuple[Stage, int, int]]:
