@@ -30,7 +30,8 @@ class Progress:
 
 
 def _summary(row: dict[str, Any]) -> str:
-    parts = [f"loss {row['train_loss']:.4f}"]
+    stage = [] if row["stage"] == "train" else [row["stage"]]  # of methods that have several
+    parts = [*stage, f"loss {row['train_loss']:.4f}"]
     if "val_accuracy" in row:
         parts.append(f"val {100 * row['val_accuracy']:.1f} %")
     if "tau" in row:
