@@ -362,7 +362,9 @@ def test_stages_and_unmeasured_classes_are_drawn(tmp_path):
             rewrite_column(path / "difficulty.csv", column, lambda i: "" if i % 15 == 3 else 0.5)
     page = Page(write_report(folder).html)
     assert "Grey: not measurable." in page.text
+    assert page.text.count("Dashed lines: a stage begins (cdb-w: features, classifier).") == 2
     assert all(map(shows_something, images(page)))
+    assert "a stage begins" not in Page(write_report(comparison_folder(tmp_path / "single")).html).text
 
 
 def test_a_failed_write_leaves_the_old_report_whole(tmp_path):

@@ -129,6 +129,16 @@ def _shots(c: Comparison, looks: Looks) -> Block | None:
     return Block("shots", "Frequent and rare classes", text=text, pictures=(picture,))
 
 
+def _stages(c: Comparison) -> str:
+    """What the dashed lines over epochs mean, if there are any: the stages of each method that has several."""
+    told = []
+    for group in c.groups:
+        stages = dict.fromkeys(group.runs[0].history.get("stage", ()))
+        if len(stages) > 1:
+            told.append(f"{group.label}: {', '.join(stages)}")
+    return f" Dashed lines: a stage begins ({'; '.join(told)})." if told else ""
+
+
 def _difficulty(c: Comparison, looks: Looks) -> Block | None:
     pictures = []
     if (png := figures.tau_and_bias(c, looks)) is not None:
@@ -139,7 +149,7 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
             if last:
                 ends.append(f"{group.label} ends at tau {np.mean(last):.2f}")
         alt = "Lines over epochs: the exponent tau and the performance bias. " + "; ".join(ends) + "."
-        caption = f"Larger bias: larger gap between the easiest and the hardest class. {_BAND}"
+        caption = f"Larger bias: larger gap between the easiest and the hardest class. {_BAND}{_stages(c)}"
         pictures.append(Picture("tau", png, alt, caption))
     measured = [(g, run, d) for g in c.groups for run in g.runs[:1] if (d := run.difficulty) is not None]
     measured = [m for m in measured if m[2].weighted or m[0] in (c.best, c.baseline)]
@@ -184,7 +194,8 @@ def _learning(c: Comparison, looks: Looks) -> Block | None:
         "learning",
         png,
         "Lines over epochs: training loss, held-out accuracy and learning rate. " + "; ".join(ends) + ".",
-        f"{_BAND} Methods weigh the loss differently: compare the shape of the loss curves, not their height.",
+        f"{_BAND} Methods weigh the loss differently: compare the shape of the loss curves, not their height."
+        + _stages(c),
     )
     return Block("learning", "Learning curves", pictures=(picture,))
 
