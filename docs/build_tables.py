@@ -98,15 +98,15 @@ def fill(text: str, root: Path = ROOT) -> str:
         opening, kind, arguments, _, closing = match.groups()
         if kind == "benchmarks":
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
-        elif kind in ("defaults", "options", "defer"):
-            table = defaults_table(read(root / "results" / f"{kind}.csv"))
-        else:
+        elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()
             table = results_table(read(root / "results" / "paper.csv"), name, columns, names.split())
             scale = " --scale small" if name.endswith("-small") else ""
             command = f"longtail reproduce {name.removesuffix('-small')} --columns {' '.join(columns)}{scale}"
             table = table or f"Not run yet: `{command}`.\n"
+        else:
+            table = defaults_table(read(root / "results" / f"{kind}.csv"))
         return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
     return MARKERS.sub(replace, text)

@@ -125,11 +125,13 @@ class WeightedMethod(DifficultyMethod):
     def needs_held_out(self) -> bool:
         return super().needs_held_out or self._base().needs_held_out
 
-    def _deferred(self, stats: ClassStats) -> float:
+    def _deferred(self, stats: ClassStats, base: Parts) -> float:
         """Share of the epochs before the difficulty acts."""
-        if self.defer != "schedule":
-            return self.defer
-        return 0.0 if stats.boxes else stats.first_drop  # measured on whole images only
+        if self.defer == "schedule":  # measured on whole images only
+            return 0.0 if stats.boxes or base.stages else stats.first_drop
+        if self.defer and base.stages:
+            raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
+        return self.defer
 
     def parts(self, stats: ClassStats) -> Parts:
         difficulty, base = self.difficulty(stats.class_counts), parts_of(self._base(), stats)
@@ -144,10 +146,7 @@ class WeightedMethod(DifficultyMethod):
             dataclasses.replace(stage, parts={name: weighted(part) for name, part in stage.parts.items()})
             for stage in base.stages
         )
-        if stages and self.defer not in (0, "schedule"):
-            raise LongtailError(f"defer is {self.defer:g}: {self._base().name} has stages of its own already")
-        defer = self._deferred(stats)
-        if defer and not stages:
+        if defer := self._deferred(stats, base):
             unweighted = parts_of(self._base(), stats).criterion  # another one: the base's now reads the difficulty
             plain = Stage(name="plain", epochs=defer, parts={"criterion": unweighted})
             stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - defer)) if s.epochs > 0)
