@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from longtail.checks import check_choice, check_range, checked_performance, counts_as_float64, numbers
 from longtail.errors import LongtailError
 from longtail.functional import (
     Measure,
@@ -23,7 +24,6 @@ from longtail.functional import (
     shrunk_performance,
     sums_shape,
 )
-from longtail.functional._checks import check_choice, check_range, checked_performance, counts_as_float64, numbers
 
 __all__ = ["Absent", "ClassDifficulty", "Normalize", "Shrinkage", "Source", "all_reduce_sum"]
 

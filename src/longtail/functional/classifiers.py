@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from longtail.functional._checks import check_labels, check_range, full_precision
+from longtail.checks import check_labels, check_range, full_precision
 
 __all__ = ["class_means", "tau_normalized"]
 

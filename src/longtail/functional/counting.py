@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from longtail.checks import check_labels
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_labels
 
 __all__ = ["correct_counts", "per_class_scores", "predicted_classes", "top_k_hits"]
 

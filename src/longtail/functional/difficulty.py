@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from longtail.checks import check_choice, check_range, checked_performance, full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_range, checked_performance, full_precision
 
 __all__ = ["TauRule", "difficulty_shift", "difficulty_weights", "dynamic_tau", "performance_bias", "resolve_tau"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from longtail.checks import check_range, counts_as_float64
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_range, counts_as_float64
 
 __all__ = [
     "difficulty_probabilities",

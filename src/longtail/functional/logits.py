@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longtail.checks import check_range, counts_as_float64, full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_range, counts_as_float64, full_precision
 
 __all__ = ["class_temperatures", "filled_counts", "log_prior", "shifted_cross_entropy"]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.functional._checks import check_range, full_precision
+from longtail.checks import check_range, full_precision
 
 __all__ = ["focal_loss", "hinge_loss", "mse_loss", "sigmoid_focal_loss"]
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.functional._checks import check_range, full_precision
+from longtail.checks import check_range, full_precision
 from longtail.functional.logits import by_class, filled_counts
 
 __all__ = ["ldam_loss", "ldam_margins"]

@@ -27,8 +27,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from longtail.checks import check_choice, check_labels, check_range, full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_labels, check_range, full_precision
 from longtail.functional.counting import predicted_classes
 
 __all__ = ["Measure", "class_performance", "class_sums", "shrinkage_strength", "shrunk_performance", "sums_shape"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.functional._checks import check_range, full_precision
+from longtail.checks import check_range, full_precision
 from longtail.functional.logits import by_class
 
 __all__ = ["seesaw_loss", "sigmoid_equalization_loss", "softmax_equalization_loss"]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
+from longtail.checks import full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import full_precision
 from longtail.losses import ClassWeightedLoss, with_background
 
 __all__ = ["box_predictions", "box_scores", "boxes_of_step", "with_box_criterion"]

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.checks import counts_as_float64, full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import counts_as_float64, full_precision
 
 __all__ = ["BalancedBoxesLoss"]
 

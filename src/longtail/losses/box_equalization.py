@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_range, counts_as_float64, full_precision
+from longtail.checks import check_range, counts_as_float64, full_precision
 
 __all__ = ["BoxEqualizationLoss"]
 

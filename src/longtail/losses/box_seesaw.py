@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.checks import full_precision
 from longtail.errors import LongtailError
-from longtail.functional._checks import full_precision
 from longtail.losses.seesaw import SeesawLoss
 
 __all__ = ["BoxSeesawLoss"]

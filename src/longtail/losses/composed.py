@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from longtail.checks import check_choice, check_range
 from longtail.errors import LongtailError
 from longtail.functional import difficulty_shift
-from longtail.functional._checks import check_choice, check_range
 from longtail.losses.weighted import ClassWeightedLoss, Reduction, checked_weight, weight_of
 
 __all__ = ["WeightForm", "class_weighted"]

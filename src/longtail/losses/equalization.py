@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_choice, check_range, counts_as_float64
+from longtail.checks import check_choice, check_range, counts_as_float64
 from longtail.functional.logits import by_class
 from longtail.functional.rivals import sigmoid_equalization_loss, softmax_equalization_loss
 from longtail.losses.weighted import ClassWeightedLoss

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.functional._checks import full_precision
+from longtail.checks import full_precision
 from longtail.losses.weighted import ClassWeightedLoss, Reduction
 
 __all__ = ["FocalLoss"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_range
+from longtail.checks import check_range
 from longtail.functional.margins import ldam_loss, ldam_margins
 from longtail.losses.weighted import ClassWeightedLoss
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_range
+from longtail.checks import check_range
 from longtail.functional.logits import class_temperatures, log_prior, shifted_cross_entropy
 from longtail.losses.weighted import ClassWeightedLoss
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtail.checks import check_labels, check_range
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_labels, check_range
 from longtail.functional.rivals import seesaw_loss
 from longtail.losses.weighted import ClassWeightedLoss
 

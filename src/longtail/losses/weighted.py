@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail import functional
+from longtail.checks import check_choice, check_labels, check_range, full_precision, numbers
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_labels, check_range, full_precision, numbers
 from longtail.functional.logits import by_class
 
 __all__ = ["Base", "ClassWeightedLoss", "Reduction"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_choice, check_range
+from longtail.checks import check_choice, check_range
 from longtail.losses import BalancedBoxesLoss
 from longtail.methods.base import ClassStats, Method, Parts, Stage
 from longtail.samplers import ClassAwareSampler

@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import nn
 
+from longtail.checks import check_choice, check_range
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice, check_range
 from longtail.methods._compose import named_method
 from longtail.methods.base import ClassStats, Method, Parts, Stage
 

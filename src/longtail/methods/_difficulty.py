@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from longtail import difficulty as defaults
+from longtail.checks import check_choice, check_range
 from longtail.difficulty import Absent, ClassDifficulty, Normalize, Shrinkage, Source
 from longtail.errors import LongtailError
 from longtail.functional import Measure, TauRule
-from longtail.functional._checks import check_choice, check_range
 from longtail.losses import WeightForm, class_weighted
 from longtail.methods._compose import parts_of
 from longtail.methods.base import ClassStats, Method, Parts, Stage

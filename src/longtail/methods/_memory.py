@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longtail.checks import full_precision
 from longtail.functional import class_means
-from longtail.functional._checks import full_precision
 
 __all__ = ["MemoryHead", "ModulatedAttention", "centroid_loss", "squash"]
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from longtail.checks import counts_as_float64
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
-from longtail.functional._checks import counts_as_float64
 
 __all__ = [
     "ClassStats",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from longtail.functional._checks import check_range
+from longtail.checks import check_range
 from longtail.losses import CDTLoss
 from longtail.methods.base import ClassStats, Method, Parts, register
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longtail.checks import check_labels, check_range
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
-from longtail.functional._checks import check_labels, check_range
 from longtail.losses import ClassWeightedLoss
 from longtail.methods._meta import MetaNet, VirtualStep
 from longtail.methods.base import ClassStats, Method, Parts, StepContext, register

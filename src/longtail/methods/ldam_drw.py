@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+from longtail.checks import check_range
 from longtail.functional import effective_number_weights
-from longtail.functional._checks import check_range
 from longtail.losses import LDAMLoss
 from longtail.methods._heads import CosineHead
 from longtail.methods.base import ClassStats, Method, Parts, Stage, register

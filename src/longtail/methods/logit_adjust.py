@@ -8,9 +8,9 @@ import math
 
 from torch import Tensor, nn
 
+from longtail.checks import check_range
 from longtail.errors import LongtailError
 from longtail.functional import log_prior
-from longtail.functional._checks import check_range
 from longtail.losses import LogitAdjustedLoss
 from longtail.methods.base import ClassStats, Method, Parts, register
 

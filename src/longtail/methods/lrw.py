@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from longtail.checks import check_range
 from longtail.functional import effective_number_weights
-from longtail.functional._checks import check_range
 from longtail.losses import ClassWeightedLoss
 from longtail.methods.bags import REFERENCE
 from longtail.methods.base import ClassStats, Method, Parts, register

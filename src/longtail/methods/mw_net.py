@@ -8,10 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from longtail.checks import check_range
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import mean_one, mean_one_gradient
-from longtail.functional._checks import check_range
 from longtail.methods._meta import MetaNet, VirtualStep, weighted_loss
 from longtail.methods.base import ClassStats, Method, Parts, StepContext, register
 from longtail.samplers.base import whole_number

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from longtail.functional._checks import check_range
+from longtail.checks import check_range
 from longtail.methods._memory import MemoryHead, ModulatedAttention, centroid_loss
 from longtail.methods.base import ClassStats, Features, Method, Parts, Stage, StepContext, register
 from longtail.samplers import ClassAwareSampler

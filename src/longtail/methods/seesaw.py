@@ -8,8 +8,8 @@ import math
 
 from torch import nn
 
+from longtail.checks import check_range
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_range
 from longtail.losses import BoxSeesawLoss, SeesawLoss
 from longtail.methods._heads import CosineHead, with_outputs
 from longtail.methods.base import ClassStats, Method, Parts, register

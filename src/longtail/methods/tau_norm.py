@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from longtail.checks import check_range
 from longtail.errors import LongtailError
 from longtail.functional import correct_counts, tau_normalized
-from longtail.functional._checks import check_range
 from longtail.methods._decoupled import REFERENCE
 from longtail.methods.base import ClassStats, Features, Method, Parts, register
 

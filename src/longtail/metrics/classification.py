@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail.checks import check_labels
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores, predicted_classes, top_k_hits
-from longtail.functional._checks import check_labels
 from longtail.metrics.shot import head_and_tail, shot_accuracy, shot_groups
 
 __all__ = ["Classification"]

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from longtail.checks import check_choice
 from longtail.errors import LongtailError
-from longtail.functional._checks import check_choice
 from longtail.metrics.masks import as_rle, finite_numbers, mask_api
 
 __all__ = ["Kind", "Rules", "detection_ap", "frequency_group"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from longtail.checks import counts_as_float64
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import correct_counts
-from longtail.functional._checks import counts_as_float64
 
 __all__ = ["ShotAccuracy", "head_and_tail", "shot_accuracy", "shot_groups"]
 

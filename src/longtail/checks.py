@@ -1,4 +1,4 @@
-"""Checks and precision rules that the pure functions share."""
+"""Checks and precision rules that all rooms with tensors share."""
 
 from __future__ import annotations
 
