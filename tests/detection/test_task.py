@@ -92,6 +92,7 @@ def test_the_loss_is_the_sum_of_torchvisions_with_the_criterion_inside(shapes: B
     result = {}
     for name, criterion in (("ce", nn.CrossEntropyLoss()), ("cdb-w", ClassWeightedLoss(ClassDifficulty(33)))):
         torch.manual_seed(1)
+        task.use(model, criterion)
         values = task.loss(model, criterion, batch)
         assert len(values.pop("logits")) == len(values.pop("target")) > 0
         result[name] = {key: value.item() for key, value in values.items()}
@@ -99,7 +100,8 @@ def test_the_loss_is_the_sum_of_torchvisions_with_the_criterion_inside(shapes: B
     parts = [value for key, value in result["ce"].items() if key != "loss"]
     assert len(parts) == 4 and result["ce"]["loss"] == pytest.approx(sum(parts))
     torch.manual_seed(1)
-    heavy = task.loss(model, ClassWeightedLoss(torch.full((33,), 3.0)), batch)
+    task.use(model, criterion := ClassWeightedLoss(torch.full((33,), 3.0)))
+    heavy = task.loss(model, criterion, batch)
     assert heavy["loss_classifier"].item() > result["ce"]["loss_classifier"]
 
 
@@ -157,11 +159,12 @@ def overfit(data: BoxData, *, model: str, steps: int, size: int, rows: int, lr: 
     task.image_size, task.options = size, FIT
     torch.manual_seed(0)
     detector = task.build_model()
+    task.use(detector, criterion := nn.CrossEntropyLoss())
     optimizer = torch.optim.AdamW(detector.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     order = [torch.arange(rows)] * steps
     for batch in task.train_batches(order, epoch=0):
-        loss = task.loss(detector, nn.CrossEntropyLoss(), batch)["loss"]
+        loss = task.loss(detector, criterion, batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 10.0)

@@ -17,6 +17,7 @@ from PIL import Image
 from detection.pictures import write_pictures
 from longtail import LongtailError
 from longtail.cli import main
+from longtail.methods import get_method
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import create_detector
 from longtail.report import write_report
@@ -48,8 +49,14 @@ def config(pictures: Path, **options: Any) -> RunConfig:
 
 
 class _Killed(Progress):
+    """Ends the run after the checkpoint of an epoch."""
+
+    def __init__(self, epoch: int = 1) -> None:
+        self.last = epoch
+
     def epoch(self, row: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
+        if row["epoch"] == self.last:
+            raise KeyboardInterrupt
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -163,6 +170,37 @@ def test_a_second_classifier_is_trained_beside_the_first(
     first |= {key: f"{where}predictor.cls_score.{key.rpartition('.')[2]}" for key in second if "fc" not in key}
     assert all(not torch.equal(after[key], after[first[key]]) for key in second)
     assert evaluate(tmp_path / "run", device="cpu") == metrics["test"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("eql", ()),
+        ("bags", ("bins=3",)),
+        ("seesaw", ()),
+        ("simcal", ()),
+        ("mask-calib", ()),
+        ("cls", ("method=bags:bins=3",)),
+        ("cdb-w", ("defer=0.5",)),
+    ],
+    ids=lambda o: o if isinstance(o, str) else "",
+)
+def test_killed_after_the_last_checkpoint_it_is_judged_as_the_method_has_it(
+    pictures: Path, plain: Path, tmp_path: Path, method: str, options: tuple[str, ...]
+) -> None:
+    """Nothing is trained any more when the run is continued: the scores of the boxes are still the criterion's."""
+    weights = str(plain / "model.safetensors") if get_method(method).needs_weights else None
+    epochs = 2 if method == "cdb-w" else 1
+    settings = config(pictures, method=method, method_kwargs=options, weights=weights, epochs=epochs, lr=1e-3)
+    metrics = train(settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "killed", progress=_Killed(epochs))
+    assert (tmp_path / "killed" / "checkpoint" / "last.pt").is_file()
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    train(settings, tmp_path / "killed")
+    for name in ("metrics.json", "per_class.csv", "confusion.csv", "model.safetensors", "examples.png"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert evaluate(tmp_path / "killed", device="cpu") == metrics["test"]
 
 
 def test_the_report_tells_average_precision_by_image_counts_and_shows_examples(grouped: Path, tmp_path: Path) -> None:

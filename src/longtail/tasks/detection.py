@@ -188,13 +188,19 @@ class DetectionTask:
             self._threads.shutdown(cancel_futures=True)
 
     # -- training and judging ------------------------------------------------------------------------------------------
+    def use(self, model: nn.Module, criterion: Any) -> None:
+        """Let ``criterion`` judge and score the classes of the boxes: called when a stage begins, and before judging.
+
+        Logits are ``[N, C + 1]``, labels ``[N]`` with 0 for the background, see `with_box_criterion`.
+        """
+        with_box_criterion(model, criterion)
+
     def loss(self, model: nn.Module, criterion: Any, batch: Batch) -> dict[str, Tensor]:
         """Forward pass and losses of one batch: ``loss`` is the sum of torchvision's others, which come by their names.
 
         ``logits`` ``[n, C]`` and ``target`` ``[n]`` are those of the foreground boxes, the background aside.
-        ``criterion`` judges the classes of the boxes: logits ``[N, C + 1]``, labels ``[N]`` with 0 for the background.
+        ``criterion`` is the one in `use`.
         """
-        with_box_criterion(_bare(model), criterion)
         losses = model(*batch)
         logits, target = boxes_of_step(_bare(model))
         return {"loss": torch.stack(list(losses.values())).sum(), "logits": logits, "target": target, **losses}

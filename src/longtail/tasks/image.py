@@ -153,6 +153,9 @@ class ImageTask:
         batches = sampler.indices().split(size)
         return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
 
+    def use(self, model: nn.Module, criterion: Any) -> None:
+        """Nothing to prepare: the loss calls the criterion, and a classifier is judged by its logits alone."""
+
     def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
         images, target = batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def trained_detector(trained: Trained) -> nn.Module:
     counts = info["class_counts"]["train"]
     parts = trained.folder.method().parts(ClassStats(class_counts=counts, task=config.task))
     attach(model, parts)
-    return with_box_criterion(model, parts.criterion)
+    last = dataclasses.replace(parts, **parts.stages[-1].parts) if parts.stages else parts
+    return with_box_criterion(model, last.criterion)
 
 
 def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[str, Any]:

@@ -162,6 +162,7 @@ class _Loop:
         for module in (self.criterion, self.difficulty, self.step):
             if isinstance(module, nn.Module):
                 module.to(self.accelerator.device)
+        self.task.use(self.model, self.criterion)
         if measure and self._observer is not None and not self._observer.steps:
             self._measure()
             self._observer.step()
@@ -347,6 +348,7 @@ class _Loop:
 
     def _judged(self) -> _Judged:
         """The model's weights as they are written, after the method's finish, and what they achieve."""
+        self.task.use(self.model, self.criterion)
         found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self._features))
         tables = {s: self._evaluate(s) for s in ("val", "test") if getattr(self.task.data, s) is not None}
         return _Judged(self._weights(), tables, found)
