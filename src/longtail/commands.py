@@ -193,9 +193,12 @@ class Inspect(DataOptions):
 
     def run(self) -> int:
         from longtail.data.base import parse_spec
+        from longtail.training.options import check_options
         from longtail.training.recipes import BOX_RECIPES
 
-        if parse_spec(self.data)[0] in BOX_RECIPES:
+        boxes = parse_spec(self.data)[0] in BOX_RECIPES
+        check_options(self, self.data, "detect" if boxes else "classify")
+        if boxes:
             return self._boxes()
         from longtail.data import load_data
         from longtail.tasks.inspect import inspect
@@ -210,7 +213,7 @@ class Inspect(DataOptions):
         from longtail.tasks.inspect_boxes import inspect_box_data
 
         options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
-        data = load_boxes(self.data, broken=self.broken, **options)
+        data = load_boxes(self.data, broken=self.broken or "refuse", **options)
         for line in inspect_box_data(data, picture=self.out, verify=self.verify):
             say(line)
         return 0

@@ -80,16 +80,16 @@ def load_data(
     spec: str,
     *,
     imbalance: float | None = None,
-    imbalance_kind: str = "exp",
+    imbalance_kind: str | None = None,
     protocol: str | None = None,
     data_seed: int = 0,
     val_fraction: float | None = None,
-    select_fraction: float = 0.0,
+    select_fraction: float | None = None,
     download: bool = False,
     root: str | Path | None = None,
     whole: bool = False,
     frames: int | None = None,
-    broken: Broken = "refuse",
+    broken: Broken | None = None,
     frame_cache: str | Path | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
@@ -108,17 +108,17 @@ def load_data(
         imbalance: Largest training class over smallest, at least 1. None: the default of a published set (100; digits
             20; mnist-4v9 99), and files as they are. Files are thinned in the order of their class sizes, and no class
             grows or vanishes.
-        imbalance_kind: ``exp`` or ``step``, see `long_tail_counts`.
+        imbalance_kind: ``exp`` (also None) or ``step``, see `long_tail_counts`.
         protocol: ``paper`` (the default of the published sets), ``cao`` (all training images, no held-out split), or
             ``merged`` (those of ``paper``, held-out images too, in one training split).
         data_seed: Picks the images of each split and of the long tail, never their number.
         val_fraction: Share of each class in the training part that a new difficulty split takes (files: 0.15).
-        select_fraction: Share likewise for a separate model-selection split; 0: none.
+        select_fraction: Share likewise for a separate model-selection split; None or 0: none.
         download: Fetch a missing set with torchvision.
         root: Folder of the images for list files; default: beside the lists.
         whole: For judging alone: nothing is cut from files, and without a split of their own all of them are ``test``.
         frames: Frames that stand for a clip on disk; None: 10.
-        broken: Clips that cannot be read: ``refuse`` them, or ``skip`` them, with a note for each.
+        broken: Clips that cannot be read: ``refuse`` them (also None), or ``skip`` them, with a note for each.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
 
     Raises:
@@ -126,6 +126,7 @@ def load_data(
     """
     name, place = parse_spec(spec)
     path = Path(place).expanduser() if place else None
+    imbalance_kind, select_fraction, broken = imbalance_kind or "exp", select_fraction or 0.0, broken or "refuse"
     if protocol not in (None, "paper", "cao", "merged"):
         raise LongtailError(f"unknown protocol {protocol!r}: known are paper, cao, merged")
     if not 0 <= select_fraction < 0.5 or not (val_fraction is None or 0 < val_fraction < 0.9):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from longtail.data.options import OPTIONS
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 
@@ -55,6 +56,11 @@ class Column:
     @property
     def data(self) -> str:
         return self.scales["full"]["data"]
+
+    @property
+    def downloads(self) -> bool:
+        """Whether the data can be fetched if they are missing."""
+        return "download" in OPTIONS[self.data]
 
     @property
     def model(self) -> str:

@@ -92,6 +92,8 @@ def reproduce(
         if table is not None:
             plan = _Plan(table=table, figure=figure, out=out, scale=scale, fields=fields, places=places, weights=files)
             plans.append(plan.choose(columns, rows, seeds))
+    if download and not any(cell.column.downloads for plan in plans for cell in plan.cells):
+        raise LongtailError(f"--download: nothing of {' and '.join(what)} can be fetched: leave it out")
     for plan in plans:  # all mistakes come out before the first run
         yield from plan.check()
     for figure in without_runs:
@@ -250,11 +252,13 @@ class _Plan:
         own: dict[str, Any] = {}
         if column.data in self.places:
             own["data"] = f"{column.data}:{self.places[column.data]}"
+        if not column.downloads:
+            own["download"] = False
         if column.pretrained and column.fields(self.scale)["model"] == column.model:
             own["weights"] = self.weights.get(column.model)
         if start := self.table.start(cell):
             own["weights"] = str((self.folder(start, seed) / "model.safetensors").resolve())
-        return resolve(cell.config(seed, scale=self.scale, **self.fields, **own))
+        return resolve(cell.config(seed, scale=self.scale, **{**self.fields, **own}))
 
     def train(self, parallel: int) -> Iterator[str]:
         """Data by data, all rows of a seed before the next seed; a run that several cells need is trained once."""

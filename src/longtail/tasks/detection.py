@@ -46,6 +46,8 @@ class DetectionTask:
         options: Of torchvision's detectors.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken"})
     every_epoch: ClassVar[dict[str, Any]] = {"quick": True}
     """Options of `evaluate` for the held-out split after each epoch."""
 
@@ -67,7 +69,7 @@ class DetectionTask:
             raise LongtailError(f"{model} finds no masks: choose {model.lower().replace('faster', 'mask')}")
         self.data, self.model_name, self.image_size = data, model, image_size
         self.device, self.masks, self.seed = device, masks or model.lower().startswith("mask"), seed
-        self.rank, self.world, self.options = rank, world, options or {}
+        self.rank, self.world, self._of_detector = rank, world, options or {}
         self.class_counts = data.train.instance_counts()
         self._threads = ThreadPoolExecutor(workers) if workers > 0 else None
         self._cache: dict[tuple[str, int], Tensor] = {}
@@ -99,7 +101,7 @@ class DetectionTask:
             num_classes=self.data.num_classes,
             image_size=self.image_size,
             weights=weights,
-            **self.options,
+            **self._of_detector,
         )
         self._frozen_norm = model.frozen_norm
         return model.to(self.device)

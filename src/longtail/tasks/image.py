@@ -68,6 +68,11 @@ class ImageTask:
         rank, world: This process and the number of processes: evaluation is sharded over them.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "video")
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"imbalance", "imbalance_kind", "protocol", "data_seed", "val_fraction", "select_fraction", "frames", "broken"}
+        | {"frame_cache", "download"}
+    )
     every_epoch: ClassVar[dict[str, Any]] = {}
     """Options of `evaluate` for the held-out split after each epoch."""
 

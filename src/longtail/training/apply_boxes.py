@@ -54,7 +54,7 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[st
         data_seed=config.data_seed,
         val_fraction=config.val_fraction,
         masks=info["masks"],
-        broken=config.broken,
+        broken=config.broken or "refuse",
     )
     part = getattr(content, split)
     if part is None:

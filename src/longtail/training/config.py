@@ -21,27 +21,34 @@ __all__ = ["DataOptions", "RunConfig"]
 class DataOptions:
     """How a data set is split, thinned and read: what is asked of a run, and of data that are only looked at.
 
+    An option that is set and means nothing to the data set is refused (``longtail.training.options``), so each of them
+    tells that it is not set: by None, by False, or by the seed 0.
+
     Args:
         imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
-        imbalance_kind: Law of the class counts.
+        imbalance_kind: Law of the class counts, ``exp`` if there is a law.
         protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
             ``merged`` (the images of ``paper``, all of them for training).
         data_seed: Seed of the subset and of the splits; separate from ``seed``.
         val_fraction: Share of the training part that becomes the difficulty split when the data has none.
-        select_fraction: Share of the training part for a separate model-selection split; 0: the difficulty split.
+        select_fraction: Share of the training part for a separate model-selection split; none: the difficulty split
+            selects.
         frames: Frames that stand for a clip on disk.
-        broken: Clips that cannot be read: ``refuse`` them, or ``skip`` them with a note for each.
+        broken: Clips and annotations that cannot be used: ``refuse`` them (that is what happens unless it is said), or
+            ``skip`` them with a note.
+        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
         download: Fetch the data set with torchvision if it is missing.
     """
 
     imbalance: float | None = None
-    imbalance_kind: Literal["exp", "step"] = "exp"
+    imbalance_kind: Literal["exp", "step"] | None = None
     protocol: Literal["paper", "cao", "merged"] | None = None
     data_seed: int = 0
     val_fraction: float | None = None
-    select_fraction: float = 0.0
+    select_fraction: float | None = None
     frames: int | None = None
-    broken: Literal["refuse", "skip"] = "refuse"
+    broken: Literal["refuse", "skip"] | None = None
+    frame_cache: str | None = None
     download: bool = False
 
 
@@ -55,7 +62,6 @@ class RunConfig(DataOptions):
         method_kwargs: Hyperparameters of the method as ``key=value``.
         task: What is recognised.
         image_size: Side in pixels of the square that the model sees.
-        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
         model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier; clips: ``small3d``,
             ``resnext3d101``, ``r3d_18`` or another of torchvision's.
         weights: File with initial weights (safetensors, or a ``weights_only`` checkpoint).
@@ -68,7 +74,7 @@ class RunConfig(DataOptions):
         milestones: Epochs after which the ``multistep`` rate is multiplied by ``gamma``.
         gamma: Factor of the ``multistep`` schedule.
         warmup_epochs: Epochs of linear warm-up.
-        clip_grad_norm: Largest norm of the gradient; 0: no clipping.
+        clip_grad_norm: Largest norm of the gradient; 0: no clipping, which is the default but for boxes.
         seed: Seed of initialisation, order and augmentation.
         device: Where to compute.
         precision: ``fp32``, or ``bf16`` (autocast).
@@ -83,7 +89,6 @@ class RunConfig(DataOptions):
     method_kwargs: tuple[str, ...] = ()
     task: Literal["classify", "detect", "segment", "video"] = "classify"
     image_size: int | None = None
-    frame_cache: str | None = None
     model: str | None = None
     weights: str | None = None
     epochs: int | None = None
@@ -95,7 +100,7 @@ class RunConfig(DataOptions):
     milestones: tuple[int, ...] | None = None
     gamma: float | None = None
     warmup_epochs: int | None = None
-    clip_grad_norm: float = 0.0
+    clip_grad_norm: float | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -125,7 +130,10 @@ class RunConfig(DataOptions):
         check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")
         check(self.lr is None or self.lr > 0, f"--lr is {self.lr}: it must be above 0")
         check(self.gamma is None or self.gamma > 0, f"--gamma is {self.gamma}: it must be above 0")
-        check(0 <= self.select_fraction < 0.5, f"--select-fraction is {self.select_fraction}: it must be in [0, 0.5)")
+        check(
+            self.select_fraction is None or 0 <= self.select_fraction < 0.5,
+            f"--select-fraction is {self.select_fraction}: it must be in [0, 0.5)",
+        )
         check(
             self.val_fraction is None or 0 < self.val_fraction < 0.9,
             f"--val-fraction is {self.val_fraction}: it must be between 0 and 0.9",

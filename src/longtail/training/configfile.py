@@ -1,4 +1,4 @@
-"""Read a run's configuration back, without torch."""
+"""Read a run's configuration back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
+from longtail.training.options import without_idle_defaults
 
 __all__ = ["read_config"]
 
@@ -29,6 +30,6 @@ def read_config(path: str | Path) -> RunConfig:
     if not isinstance(values, dict):
         raise LongtailError(f"{path} holds no run configuration")
     try:
-        return RunConfig.from_dict(values)
+        return RunConfig.from_dict(without_idle_defaults(values))
     except TypeError as error:
         raise LongtailError(f"{path}: {error}") from None

@@ -10,6 +10,7 @@ from longtail.data.clips import FRAMES
 from longtail.data.load import unknown_data_set
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
+from longtail.training.options import check_options, fill_options
 
 __all__ = ["RECIPES", "resolve"]
 
@@ -104,8 +105,6 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe = dict(RECIPES[name])
     if config.task == "video" and name not in CLIP_RECIPES:
         raise LongtailError(f"{name} has no clips for --task video: known are {', '.join(CLIP_RECIPES)}")
-    if config.frames is not None and name not in CLIP_RECIPES:
-        raise LongtailError(f"--frames is for clips, and {name} has images: leave it out")
     if name in CLIP_RECIPES:
         if config.task not in ("classify", "video"):
             raise LongtailError(f"{name} has clips to classify, nothing for --task {config.task}: use --task video")
@@ -115,10 +114,10 @@ def resolve(config: RunConfig) -> RunConfig:
         if not boxes:
             raise LongtailError(f"{name} is no data set of labelled images: use it with --task detect or segment")
         raise LongtailError(f"{name} has no boxes for --task {config.task}: known are {', '.join(BOX_RECIPES)}")
-    if boxes:
-        config = dataclasses.replace(config, clip_grad_norm=config.clip_grad_norm or recipe["clip_grad_norm"])
-        if config.task == "segment":
-            recipe["model"] = recipe["model"].replace("faster", "mask")
+    check_options(config, config.data, config.task)
+    config = fill_options(config)
+    if config.task == "segment":
+        recipe["model"] = recipe["model"].replace("faster", "mask")
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
     epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]
@@ -127,5 +126,6 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe["milestones"] = tuple(max(1, round(m * epochs / span)) for m in milestones)
     recipe["warmup_epochs"] = min(recipe["warmup_epochs"], epochs // 5)
     recipe.setdefault("gamma", 0.1)
+    recipe.setdefault("clip_grad_norm", 0.0)
     unset = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
     return dataclasses.replace(config, **{name: recipe[name] for name in unset if name in recipe})

@@ -244,7 +244,7 @@ class _Loop:
             size, whole = len(batch[1]), len(batches[i])
             # DDP averages over processes: the factor makes it the mean over the global batch.
             self.accelerator.backward(loss if size * world == whole else loss * (size * world / whole))
-            if config.clip_grad_norm > 0:
+            if config.clip_grad_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_grad_norm)
             self.optimizer.step()
             total += loss.detach() * size

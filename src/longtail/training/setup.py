@@ -95,7 +95,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> Detec
         data_seed=config.data_seed,
         val_fraction=config.val_fraction,
         masks=masks,
-        broken=config.broken,
+        broken=config.broken or "refuse",
     )
     return DetectionTask(
         data,

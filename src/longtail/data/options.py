@@ -1,0 +1,29 @@
+"""Which options mean something to which data set: any other is refused, never passed over in silence."""
+
+from __future__ import annotations
+
+__all__ = ["OPTIONS", "OWN_IMBALANCE"]
+
+_CUTS = frozenset({"data_seed", "val_fraction", "select_fraction"})
+_TAIL = frozenset({"imbalance", "imbalance_kind"})
+_PUBLISHED = _CUTS | _TAIL | {"protocol"}
+_VIDEO = _TAIL | {"data_seed", "select_fraction", "frames", "broken", "frame_cache"}
+
+OPTIONS: dict[str, frozenset[str]] = {
+    "clips": _VIDEO | _CUTS,
+    "egtea": _VIDEO,  # its lists tell the difficulty split
+    "moving-digits": _TAIL | {"data_seed", "select_fraction", "frames"},
+    "folder": _CUTS | _TAIL,
+    "lists": _CUTS | _TAIL,
+    "imagenet-lt": _CUTS | _TAIL,
+    "places-lt": _CUTS | _TAIL,
+    "inat18": _CUTS | _TAIL,
+    "digits": _PUBLISHED,
+    **dict.fromkeys(("mnist-4v9", "mnist", "fashion-mnist", "cifar10", "cifar100"), _PUBLISHED | {"download"}),
+    "coco": frozenset({"data_seed", "val_fraction", "broken"}),
+    "lvis": frozenset({"data_seed", "val_fraction", "broken"}),
+    "shapes-lt": frozenset({"data_seed"}),
+}
+"""Names of the fields of ``DataOptions`` by the name of the data set."""
+OWN_IMBALANCE = frozenset(name for name, own in OPTIONS.items() if "protocol" in own) | {"moving-digits"}
+"""Data sets that are thinned without being asked: ``imbalance_kind`` alone means something to them."""

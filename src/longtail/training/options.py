@@ -1,0 +1,65 @@
+"""The one place where options that mean nothing are refused, and those that are not set get their values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from longtail.data.base import parse_spec
+from longtail.data.files import brief
+from longtail.data.options import OPTIONS, OWN_IMBALANCE
+from longtail.errors import LongtailError
+from longtail.tasks.base import task_class
+from longtail.training.config import DataOptions, RunConfig
+
+__all__ = ["check_options", "fill_options", "without_idle_defaults"]
+
+_DEFAULTS = {"imbalance_kind": "exp", "select_fraction": 0.0, "broken": "refuse"}
+
+
+def check_options(options: DataOptions, data: str, kind: str) -> None:
+    """Refuse what is set and means nothing to the data set or to the task.
+
+    Args:
+        options: Of a run, or of data that are only looked at.
+        data: Data set as ``NAME[:PATH]``.
+        kind: As in ``--task``.
+
+    Raises:
+        LongtailError: one line that names the option, and what it is for.
+    """
+    name = parse_spec(data)[0]
+    if name not in OPTIONS:
+        return  # no data set of ours: whoever reads it says so
+    known = OPTIONS[name] & task_class(kind).options
+    for field in dataclasses.fields(DataOptions):
+        if field.name in known or getattr(options, field.name) == field.default:
+            continue
+        users = [other for other, own in OPTIONS.items() if field.name in own]
+        flag = f"--{field.name.replace('_', '-')}"
+        raise LongtailError(f"{flag} is for {brief(users)}, not for {name}: leave it out")
+    if options.imbalance_kind is not None and "imbalance_kind" not in _understood(data, options.imbalance):
+        raise LongtailError("--imbalance-kind is the law of --imbalance, which is not given: give both or none")
+
+
+def fill_options(config: RunConfig) -> RunConfig:
+    """The values of those options that are not set and mean something to the data set; the others stay unset."""
+    known = _understood(config.data, config.imbalance)
+    unset = [key for key in _DEFAULTS if key in known and getattr(config, key) is None]
+    return dataclasses.replace(config, **{key: _DEFAULTS[key] for key in unset})
+
+
+def without_idle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration without those that hold a default and mean nothing.
+
+    Files of versions in which these options could not be unset hold it with every data set.
+    """
+    known = _understood(str(values.get("data")), values.get("imbalance"))
+    return {k: v for k, v in values.items() if k in known or k not in _DEFAULTS or v != _DEFAULTS[k]}
+
+
+def _understood(data: str, imbalance: float | None) -> frozenset[str]:
+    name = parse_spec(data)[0]
+    idle = {"imbalance_kind"} if imbalance is None and name not in OWN_IMBALANCE else set[str]()
+    return OPTIONS.get(name, frozenset()) - idle
