@@ -11,6 +11,7 @@ import os
 
 import cdbw_step
 import cifar_epoch
+import detection_ap
 import import_time
 import sampler
 import video
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "cdbw_step": cdbw_step.benchmark,
     "import_time": import_time.benchmark,
     "cifar_epoch": cifar_epoch.benchmark,
+    "detection_ap": detection_ap.benchmark,
     "video": video.benchmark,
 }
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
-import logging
 import math
 import random
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from longtail import LongtailError
 from longtail.metrics import detection_ap, frequency_group
@@ -47,26 +44,6 @@ def perturbed(truth: dict[str, Any], *, seed: int, crowd: int = 0) -> list[dict[
         found.append(a | {"score": draw.random()})
     draw.shuffle(found)
     return found
-
-
-@pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The published evaluator, lvis 0.5.3: made for an older numpy, and for drawing with OpenCV."""
-    numpy = pytest.importorskip("numpy")
-    from faster_coco_eval.core import mask
-
-    monkeypatch.setattr(numpy, "float", float, raising=False)
-    package = types.ModuleType("pycocotools")
-    package.mask = mask  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pycocotools", package)
-    monkeypatch.setitem(sys.modules, "pycocotools.mask", mask)
-    monkeypatch.setitem(sys.modules, "cv2", types.ModuleType("cv2"))
-    monkeypatch.setitem(sys.modules, "lvis.vis", types.SimpleNamespace(LVISVis=None))
-    monkeypatch.setattr(logging.Logger, "warn", logging.Logger.warning, raising=False)
-    try:
-        return importlib.import_module("lvis")
-    except ImportError:
-        pytest.skip("the reference evaluator is missing: pip install lvis")
 
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
@@ -263,10 +240,15 @@ GOOD = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
     ("change", "message"),
     [
         ({"image_id": 77}, "detection no. 1 is of image 77"),
-        ({"score": math.nan}, "detection no. 1 has the score nan"),
+        ({"score": math.nan}, "detection no. 1 of image 1 has the score nan"),
         ({"score": None}, "detection no. 1 has no score"),
-        ({"bbox": [1, 2, 3]}, r"a detection of image 1 has the bbox \[1, 2, 3\]"),
+        ({"bbox": [1, 2, 3]}, r"detection no. 1 of image 1 has the bbox \[1, 2, 3\]"),
         ({"bbox": [1, 2, 3, math.inf]}, "x, y, width, height"),
+        ({"bbox": [1, 2, -3, 4]}, r"detection no. 1 of image 1 has the bbox \[1, 2, -3, 4\]: .* negative"),
+        ({"bbox": ["1", "2", "3", "4"]}, "x, y, width, height"),
+        ({"bbox": "1234"}, "x, y, width, height"),
+        ({"score": "0.5"}, "must be a finite number"),
+        ({"image_id": [1]}, r"detection no. 1 has the image_id \[1\]"),
     ],
 )
 def test_a_broken_detection_is_named(change: dict[str, Any], message: str) -> None:
@@ -316,3 +298,45 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     (tmp_path / "truth.json").write_text('{"images": [')
     with pytest.raises(LongtailError, match=r"the annotations in .*truth.json are no JSON"):
         detection_ap(tmp_path / "truth.json", [])
+
+
+def test_numbers_may_come_from_numpy_and_torch() -> None:
+    numpy = pytest.importorskip("numpy")
+    expected = detection_ap(THREE_IMAGES, THREE_IMAGES_FOUND)
+    for kind in (numpy.asarray, torch.tensor, lambda value: numpy.asarray(value, dtype=numpy.float32)):
+        found = [own | {"bbox": kind(own["bbox"]), "score": kind(own["score"])} for own in THREE_IMAGES_FOUND]
+        assert str(detection_ap(THREE_IMAGES, found)) == str(expected)
+        found[1] = THREE_IMAGES_FOUND[1] | {"image_id": numpy.int64(1)}  # a list among arrays
+        assert str(detection_ap(THREE_IMAGES, found)) == str(expected)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(THREE_IMAGES), encoding="utf-8-sig")
+    assert str(detection_ap(tmp_path / "truth.json", THREE_IMAGES_FOUND)) == str(
+        detection_ap(THREE_IMAGES, THREE_IMAGES_FOUND)
+    )
+
+
+@pytest.mark.parametrize("key", ["images", "categories"])
+def test_an_entry_that_is_listed_twice_is_named(key: str) -> None:
+    truth = THREE_IMAGES | {key: [*THREE_IMAGES[key], THREE_IMAGES[key][1]]}
+    with pytest.raises(LongtailError, match=r"list (image|category) 2 more than once"):
+        detection_ap(truth, THREE_IMAGES_FOUND)
+
+
+def test_ids_may_be_texts_and_any_numbers() -> None:
+    def renamed(entry: dict[str, Any]) -> dict[str, Any]:
+        new = dict(entry)
+        if "image_id" in entry:
+            new |= {"image_id": f"photo {entry['image_id']}", "category_id": entry["category_id"] * 10**15}
+        else:
+            new["id"] = f"photo {entry['id']}" if "width" in entry else entry["id"] * 10**15
+            new |= {key: [c * 10**15 for c in entry[key]] for key in entry if key.endswith("_ids")}
+        return new
+
+    truth = {key: [renamed(entry) for entry in entries] for key, entries in THREE_IMAGES.items()}
+    result = detection_ap(truth, [renamed(own) for own in THREE_IMAGES_FOUND])
+    assert list(result["per_category"]) == [c * 10**15 for c in (1, 2, 3, 4)]
+    assert str(list(result["per_category"].values())) == str(
+        list(detection_ap(THREE_IMAGES, THREE_IMAGES_FOUND)["per_category"].values())
+    )

@@ -16,7 +16,7 @@ import longtail
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "longtail"
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(SOURCE)], "longtail."))
-EXTRAS = {"metrics/masks.py": {"faster_coco_eval"}, "metrics/detection.py": {"faster_coco_eval"}}  # when called
+EXTRAS = {"metrics/masks.py": {"faster_coco_eval"}, "metrics/_precision.py": {"hotcoco", "numpy"}}  # when called
 CORE = ["errors.py", "difficulty.py", *("functional losses samplers metrics methods".split())]
 
 
