@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from longtail.data import ImageData, Split, inspect_data, load_data
+from data.pictures import by_class, files, fill
+from longtail.data import inspect_data, load_data
 from longtail.errors import LongtailError
-
-
-def fill(folder: Path, counts: Mapping[str, int]) -> None:
-    """Small pictures, ``counts[path]`` of them in each folder ``path``."""
-    for c, (name, count) in enumerate(counts.items()):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for i in range(count):
-            Image.new("RGB", (20 + i % 3, 18), (40 * c % 256, 10 * i % 256, 90)).save(folder / name / f"{i:04}.png")
-
-
-def files(split: Split | None) -> list[str]:
-    assert split is not None and not split.in_memory
-    return [str(path) for path in split.images]
-
-
-def by_class(data: ImageData, split: Split | None) -> dict[str, int]:
-    assert split is not None
-    return {name: n for name, n in zip(data.class_names, split.class_counts(data.num_classes), strict=True) if n}
 
 
 def test_photographs_without_splits(photos: Path) -> None:

@@ -51,6 +51,11 @@ class Split:
     def in_memory(self) -> bool:
         return isinstance(self.images, Tensor)
 
+    @property
+    def item(self) -> str:
+        """What one sample is called."""
+        return "clip" if self.frames else "image"
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -123,7 +128,7 @@ class ImageData:
     @property
     def item(self) -> str:
         """What one sample is called."""
-        return "clip" if self.frames else "image"
+        return self.train.item
 
     @property
     def image_size(self) -> int | None:

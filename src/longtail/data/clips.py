@@ -10,9 +10,12 @@ from pathlib import Path
 import torch
 
 from longtail.data.base import Split
-from longtail.data.files import SPLIT_NAMES, brief, read_folder
+from longtail.data.files import brief
+from longtail.data.folders import read_folder
+from longtail.data.layout import SPLIT_NAMES, split_named
 from longtail.data.video import check_clip, frame_files
 from longtail.errors import LongtailError
+from longtail.names import nfc
 
 __all__ = ["check_clips", "drop_broken", "read_clips"]
 
@@ -53,7 +56,6 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
 
 def _rows(table: Path) -> list[tuple[str, str, str]]:
     """Split, full path and label of each line."""
-    parts = {synonym: split for split, synonyms in SPLIT_NAMES.items() for synonym in synonyms}
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -68,16 +70,17 @@ def _rows(table: Path) -> list[tuple[str, str, str]]:
     rows, seen = [], {}
     for number, line in enumerate(lines, 2):
         file, label = ((line[name] or "").strip() for name in ("file", "label"))
-        split = (line.get("split") or "train").strip().lower()
+        word = (line.get("split") or "train").strip()
+        split = split_named(word)
         if not file or not label:
             raise LongtailError(f"{table} line {number} has no {'label' if file else 'file'}: complete or remove it")
-        if split not in parts:
-            raise LongtailError(f"{table} line {number} has the split {split!r}: it must be train, val or test")
+        if split is None:
+            raise LongtailError(f"{table} line {number} has the split {word!r}: it must be train, val or test")
         full = os.path.join(table.parent, file)
-        first = seen.setdefault(os.path.abspath(full), number)  # however it is written
+        first = seen.setdefault(os.path.realpath(full), number)  # however it is written
         if first != number:
             raise LongtailError(f"{table} names {file} in line {first} and again in line {number}: remove one")
-        rows.append((parts[split], full, label))
+        rows.append((split, full, nfc(label)))
     if not rows:
         raise LongtailError(f"{table} has no line below file,label")
     return rows

@@ -14,7 +14,9 @@ import torch
 
 from longtail.data.base import Split
 from longtail.data.files import brief
-from longtail.data.video import EXTENSIONS, frame_files
+from longtail.data.photos import is_image
+from longtail.data.video import is_video
+from longtail.data.walk import Passed, walk
 from longtail.errors import LongtailError
 
 __all__ = ["read_egtea", "read_egtea_lists"]
@@ -127,16 +129,14 @@ def _clips_in(path: Path) -> dict[str, str]:
     """All clips below the folder by their names; of two with the same name the one in the first folder of `_CLIPS`."""
     found: dict[str, str] = {}
     for below in _CLIPS:
-        for parent, folders, files in os.walk(path / below, followlinks=True):
-            folders.sort()
-            for name in files:
-                stem, extension = os.path.splitext(name)
-                if extension.lower() in EXTENSIONS:
-                    found.setdefault(stem, os.path.join(parent, name))
-            if not folders and frame_files(parent):
+        if not (path / below).is_dir():
+            continue
+        for parent, files in walk(path / below, Passed(), depth=3):
+            videos = [name for name in files if is_video(name)]
+            for name in videos:
+                found.setdefault(os.path.splitext(name)[0], os.path.join(parent, name))
+            if not videos and any(map(is_image, files)):
                 found.setdefault(os.path.basename(parent), parent)
-            if len(Path(parent).relative_to(path / below).parts) >= 3:
-                folders.clear()
         if found:
             break
     return found

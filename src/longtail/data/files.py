@@ -1,22 +1,22 @@
-"""Readers of files: a folder a class, of images or clips, and list files of images with ``path label`` lines."""
+"""Files of images and clips: found below folders, named in lists with ``path label`` lines, each file once."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from longtail.data.base import Split
+from longtail.data.layout import SPLIT_NAMES, only_one, split_named
 from longtail.data.photos import is_image
 from longtail.data.video import is_video
+from longtail.data.walk import Passed, files_below, real_paths, walk
 from longtail.errors import LongtailError
+from longtail.names import nfc
 
-__all__ = ["clips_below", "read_folder", "read_lists"]
-
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+__all__ = ["brief", "clips_below", "images_below", "one_row_a_file", "read_lists"]
 
 
 def brief(names: Sequence[object], limit: int = 5) -> str:
@@ -25,126 +25,68 @@ def brief(names: Sequence[object], limit: int = 5) -> str:
     return ", ".join(str(name) for name in names[:limit]) + more
 
 
-def _folders(path: Path) -> dict[str, Path]:
-    return {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
+def images_below(folder: Path, passed: Passed) -> list[str]:
+    """Image files below a folder."""
+    return files_below(folder, is_image, passed)
 
 
-def _kinds(ignored: Counter[str]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in ignored.most_common(3))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder from ``folder`` on, through links but never twice, with its files; hidden ones are passed over."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        if (real := os.path.realpath(parent)) in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield parent, sorted(name for name in files if not name.startswith("."))
-
-
-def _note(ignored: Counter[str], names: Iterable[str]) -> None:
-    ignored.update(os.path.splitext(name)[1].lower() or name for name in names)
-
-
-def _images_below(folder: Path, ignored: Counter[str]) -> list[str]:
-    found = []
-    for parent, files in _walk(folder):
-        found += [os.path.join(parent, name) for name in filter(is_image, files)]
-        _note(ignored, (name for name in files if not is_image(name)))
-    return found
-
-
-def clips_below(folder: Path, ignored: Counter[str]) -> list[str]:
+def clips_below(folder: Path, passed: Passed) -> list[str]:
     """Video files below a folder, and folders of extracted frames; ``folder`` itself is none of these."""
     found = []
-    for parent, files in _walk(folder):
+    for parent, files in walk(folder, passed):
         videos = list(filter(is_video, files))
         found += [os.path.join(parent, name) for name in videos]
         frames = parent != str(folder) and not videos and any(map(is_image, files))
         if frames:
             found.append(parent)
-        _note(ignored, (name for name in files if not (is_image if frames else is_video)(name)))
+        passed.note(name for name in files if not (is_image if frames else is_video)(name))
     return sorted(found)
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
-    """The folders of train, val and test; empty if PATH holds class folders (one of which may be called train)."""
-    folders, parts = _folders(path), {}
-    for split, synonyms in SPLIT_NAMES.items():
-        there = [folders[name] for name in synonyms if name in folders and _folders(folders[name])]
-        if len(there) > 1:
-            raise LongtailError(
-                f"{path} has both {there[0].name} and {there[1].name}: keep one as the validation split"
-            )
-        if there:
-            parts[split] = there[0]
-    if parts and "train" not in parts:
-        raise LongtailError(
-            f"{path} has {next(iter(parts.values())).name} but no train folder with a folder for each class"
-        )
-    return parts
-
-
-def read_folder(path: Path, *, frames: int = 0) -> tuple[dict[str, Split], list[str], list[str]]:
-    """``train/val/test/CLASS/FILE``, or ``CLASS/FILE`` which is all training part. Hidden files are ignored.
+def one_row_a_file(
+    splits: dict[str, Split], sources: Mapping[str, Path], kind: str, notes: list[str]
+) -> dict[str, Split]:
+    """The splits with each file once, told by where it is and not by how it is spelled.
 
     Args:
-        path: The folder.
-        frames: 0: the files are images; otherwise clips, for which so many frames stand.
-
-    Returns:
-        Splits by name (``train`` always, ``val`` and ``test`` where given), class names in alphabetical order, notes.
+        splits: Of files.
+        sources: The list or folder of each split.
+        kind: What these are: list or folder.
+        notes: Takes lines about files that are named more than once, and about those in val and test.
 
     Raises:
-        LongtailError: no such folder, no images, a class without a training image, a class unknown in training.
+        LongtailError: a file with two labels, or in train and in another split.
     """
-    if not path.is_dir():
-        hint = "unpack it first" if path.is_file() else "check the path"
-        raise LongtailError(f"{path} is not a folder: {hint}")
-    try:
-        return _read_folder(path, frames)
-    except OSError as error:
-        raise LongtailError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
-
-
-def _read_folder(path: Path, frames: int) -> tuple[dict[str, Split], list[str], list[str]]:
-    find, item = (clips_below, "clip") if frames else (_images_below, "image")
-    parts = _split_folders(path)
-    notes: list[str] = []
-    if parts and (other := [name for name in _folders(path) if path / name not in parts.values()]):
-        notes.append(f"ignored beside the splits: {brief(other)}")
-    parts = parts or {"train": path}
-    names = list(_folders(parts["train"]))
-    if not names:
-        raise LongtailError(
-            f"{parts['train']} has no class folders: put the {item}s of each class into a folder of its own"
-        )
-    index = {name: c for c, name in enumerate(names)}
-    splits, ignored = {}, Counter[str]()
-    for split, folder in parts.items():
-        files = {name: find(below, ignored) for name, below in _folders(folder).items()}
-        if unknown := [name for name, own in files.items() if own and name not in index]:
-            raise LongtailError(f"{folder} has classes that {parts['train']} lacks: {brief(unknown)}")
-        if split == "train" and (empty := [name for name, own in files.items() if not own]):
-            other = f" (not read as {item}s: {_kinds(ignored)})" if ignored else ""
-            raise LongtailError(
-                f"a class with no {item} in {folder}: {brief(empty)}{other}; add {item}s or remove the folder"
+    seen: dict[str, tuple[str, str, int]] = {}
+    kept: dict[str, Split] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for split, part in splits.items():
+        rows, paths = [], [str(path) for path in part.images]
+        for row, (path, real, label) in enumerate(zip(paths, real_paths(paths), part.labels.tolist(), strict=True)):
+            where, first, before = seen.setdefault(real, (split, path, label))
+            if label != before:
+                also = "" if first == path else f" (it is {first} too)"
+                raise LongtailError(f"{sources[split]} gives {path} two different labels{also}, {before} and {label}")
+            if where != split:
+                shared.setdefault((where, split), []).append(path)
+                rows.append(row)
+            elif first is path:
+                rows.append(row)
+        kept[split] = part if len(rows) == len(part) else part.subset(torch.tensor(rows))
+        if repeats := len(part) - len(rows):
+            notes.append(
+                f"{sources[split].name} {'lists' if kind == 'list' else 'has'} {repeats} {part.item}s more than once: "
+                "each is used once"
             )
-        paths = [file for own in files.values() for file in own]
-        if not paths:
-            raise LongtailError(f"{folder} has no {item}s in its class folders")
-        labels = [index[name] for name, own in files.items() for _ in own]
-        splits[split] = Split(paths, torch.tensor(labels), frames)
-    if ignored:
-        notes.append(f"{ignored.total()} files are not {item}s and were ignored ({_kinds(ignored)})")
-    return splits, [os.fsencode(name).decode("utf-8", "replace") for name in names], notes
+    for (one, other), paths in shared.items():
+        if one == "train":
+            raise LongtailError(
+                f"{len(paths)} images are in the train and in the {other} {kind}, e.g. {min(paths)}: remove them"
+            )
+        notes.append(
+            f"{len(paths)} images are in the {one} and in the {other} {kind}: the test result is not independent"
+        )
+    return kept
 
 
 def _read_list(file: Path) -> tuple[list[str], list[int]]:
@@ -173,13 +115,15 @@ def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
     root = max(roots, key=lambda r: sum((r / path).is_file() for path in paths[:20]))
     full = [os.path.join(root, path) for path in paths]
     listing: dict[str, set[str]] = {}
-    missing = []
-    for path in full:
+
+    def there(path: str) -> bool:
         parent, name = os.path.split(path)
         if parent not in listing:
             listing[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-        if name not in listing[parent]:
-            missing.append(path)
+        return name in listing[parent]
+
+    full = [path if "\\" not in path or there(path) else path.replace("\\", "/") for path in full]  # made on Windows
+    missing = [path for path in full if not there(path)]
     if missing:
         tried = brief([str(r) for r in roots])
         raise LongtailError(
@@ -193,15 +137,29 @@ def _class_names(path: Path, count: int, labelled: dict[str, int]) -> list[str]:
     """From classes.txt; else the name of the folder that holds all images of a class and of no other; else numbers."""
     file = path / "classes.txt"
     if file.is_file():
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [nfc(line.strip()) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         if len(names) < count:
             raise LongtailError(f"{file} names {len(names)} classes, but the lists have labels up to {count - 1}")
         return names
     parents: dict[int, set[str]] = {}
     for name, label in labelled.items():
-        parents.setdefault(label, set()).add(os.path.basename(os.path.dirname(name)))
+        parents.setdefault(label, set()).add(nfc(os.path.basename(os.path.dirname(name.replace("\\", "/")))))
     names = [next(iter(parents[c])) if len(parents.get(c, ())) == 1 else "" for c in range(count)]
     return names if all(names) and len(set(names)) == count else [f"class {c}" for c in range(count)]
+
+
+def _lists_in(folder: Path, pattern: str) -> dict[str, Path]:
+    """The list file of each split in a folder, whatever its case and usual spelling."""
+    head, _, tail = pattern.lower().partition("{}")
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        lower = name.lower()
+        if lower.startswith(head) and lower.endswith(tail) and (folder / name).is_file():
+            split = split_named(lower[len(head) : len(lower) - len(tail)])
+            if split is not None:
+                found.setdefault(split, []).append(name)
+    picked = {split: only_one(found.get(split, ()), split=split, where=folder) for split in SPLIT_NAMES}
+    return {split: folder / name for split, name in picked.items() if name is not None}
 
 
 def read_lists(
@@ -223,32 +181,23 @@ def read_lists(
     """
     if not path.is_dir():
         raise LongtailError(f"{path} is not a folder: it must hold {pattern.format('train')}")
-    home = next((path / f for f in folders if (path / f / pattern.format("train")).is_file()), None)
-    if home is None:
+    found = ((path / f, _lists_in(path / f, pattern)) for f in folders)
+    home, files = next(((home, files) for home, files in found if "train" in files), (path, {}))
+    if not files:
         there = brief(sorted(f.name for f in path.glob("*.txt"))) or "no .txt file"
         raise LongtailError(f"{path} has no {pattern.format('train')} (it has {there})")
     roots = [root] if root else list(dict.fromkeys([path, path / "images", home, home / "images"]))
-    splits, labelled, notes = {}, {}, []
-    for split, synonyms in SPLIT_NAMES.items():
-        file = next((home / pattern.format(s) for s in synonyms if (home / pattern.format(s)).is_file()), None)
-        if file is None:
-            continue
+    splits, written, notes = {}, {}, []
+    for split, file in files.items():
         paths, labels = _read_list(file)
-        once = dict(zip(paths, labels, strict=True))
-        if clash := next((p for p, y in zip(paths, labels, strict=True) if once[p] != y), None):
-            raise LongtailError(f"{file} gives {clash} two different labels")
-        if len(once) < len(paths):
-            notes.append(f"{file.name} lists {len(paths) - len(once)} images more than once")
         splits[split] = Split(_locate(paths, roots, file), torch.tensor(labels))
-        labelled |= once
-    for split in ("val", "test"):
-        shared = set(splits["train"].images) & set(splits[split].images) if split in splits else set()
-        if shared:
-            raise LongtailError(
-                f"{len(shared)} images are in the train and in the {split} list, e.g. {min(shared)}: remove them"
-            )
-    if {"val", "test"} <= splits.keys() and (shared := set(splits["val"].images) & set(splits["test"].images)):
-        notes.append(f"{len(shared)} images are in the val and in the test list: the test result is not independent")
+        written |= dict(zip(splits[split].images, paths, strict=True))
+    splits = one_row_a_file(splits, files, "list", notes)
+    labelled = {
+        written[str(path)]: label
+        for part in splits.values()
+        for path, label in zip(part.images, part.labels.tolist(), strict=True)
+    }
     count = 1 + max(int(split.labels.max()) for split in splits.values())
     if count > len(splits["train"]):
         raise LongtailError(f"the lists have labels up to {count - 1}, but train only {len(splits['train'])} images")

@@ -14,11 +14,13 @@ from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spe
 from longtail.data.clips import FRAMES, drop_broken, read_clips
 from longtail.data.counts import long_tail_counts
 from longtail.data.egtea import read_egtea
-from longtail.data.files import brief, read_folder, read_lists
+from longtail.data.files import brief, read_lists
+from longtail.data.folders import read_folder
 from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
 from longtail.data.published import IN_MEMORY, pick_4v9, places_of, read_published
 from longtail.data.splits import cut_rows, tail_rows
+from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
 
 __all__ = ["load_data"]
@@ -73,7 +75,7 @@ class _Raw:
 
     @property
     def item(self) -> str:
-        return "clip" if self.splits["train"].frames else "image"
+        return self.splits["train"].item
 
 
 def load_data(
@@ -159,7 +161,11 @@ def load_data(
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
     if len(raw.class_names) < 2 and not whole:
-        raise LongtailError(f"{spec} has one class only, {raw.class_names[0]}: give the folder above the class folders")
+        hint = "the folder above the class folders"
+        if name == "folder" and path and (path / raw.class_names[0]).is_dir():
+            inside = path / raw.class_names[0]
+            hint += f", {inside}" if subfolders(inside, Passed()) else ""
+        raise LongtailError(f"{spec} has one class only, {raw.class_names[0]}: give {hint}")
     cuts: dict[str, int | float] = {}
     if recipe is not None:
         imbalance = recipe.imbalance if imbalance is None else imbalance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
-from longtail.data.files import clips_below
-from longtail.data.photos import is_image
+from longtail.data.files import clips_below, images_below
 from longtail.data.video import frame_files
+from longtail.data.walk import Passed
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats
 from longtail.models import create_model
+from longtail.names import nfc
 from longtail.tasks.image import ImageTask
 from longtail.training.attach import attach
 from longtail.training.config import RunConfig
@@ -144,30 +144,36 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
 
 def _with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> ImageData:
     """``data`` with the labels of one split as indices into ``class_names``."""
-    index = {own: c for c, own in enumerate(class_names)}
-    unknown = [own for own in data.class_names if own not in index]
+    index = {nfc(own): c for c, own in enumerate(class_names)}
+    unknown = [own for own in data.class_names if nfc(own) not in index]
     if unknown:
         raise LongtailError(f"{data.name} has a class that the run does not know: {unknown[0]} ({len(unknown)} in all)")
     part = getattr(data, name, None)
     if part is None:
         raise LongtailError(f"{data.name} has no {name!r} split")
-    labels = torch.tensor([index[own] for own in data.class_names])[part.labels]
+    labels = torch.tensor([index[nfc(own)] for own in data.class_names])[part.labels]
     parts: dict[str, Any] = {name: dataclasses.replace(part, labels=labels)}
     return dataclasses.replace(data, class_names=class_names, **parts)
 
 
-def image_files(paths: Sequence[str | Path], *, clips: bool = False) -> list[str]:
-    """The files named, and all images or clips below the folders named, sorted within each folder."""
-    found: list[str] = []
+def image_files(paths: Sequence[str | Path], *, clips: bool = False, notes: list[str] | None = None) -> list[str]:
+    """The files named, and all images or clips below the folders named, sorted within each folder.
+
+    Args:
+        paths: Files and folders.
+        clips: Whether clips are wanted.
+        notes: Takes lines about what was passed over.
+    """
+    found, passed = list[str](), Passed()
     item = "clip" if clips else "image file"
     for path in map(Path, paths):
         if clips and frame_files(path):
             found.append(str(path))
         elif path.is_dir():
-            below = (str(p) for p in path.rglob("*") if p.is_file() and is_image(p.name))
-            inside = clips_below(path, Counter()) if clips else sorted(below)
+            inside = clips_below(path, passed) if clips else sorted(images_below(path, passed))
             if not inside:
-                raise LongtailError(f"{path} holds no {item}")
+                there = "; ".join(passed.notes(item))
+                raise LongtailError(f"{path} holds no {item}" + (f": {there}" if there else ""))
             found += inside
         elif path.is_file():
             found.append(str(path))
@@ -175,6 +181,8 @@ def image_files(paths: Sequence[str | Path], *, clips: bool = False) -> list[str
             raise LongtailError(f"{path} does not exist: give {item}s or folders of them")
     if not found:
         raise LongtailError(f"no {item} is given: longtail predict RUN FILE...")
+    if notes is not None:
+        notes += passed.notes(item)
     return found
 
 
