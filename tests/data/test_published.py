@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import pickle
 import shutil
+import struct
+import tempfile
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from longtail.data import ImageData, Split, inspect_data, load_data
-from longtail.data.arrays import read_idx_pair, safe_unpickle
+from longtail.data.arrays import _cifar_batch, read_idx_pair, safe_unpickle
 from longtail.data.published import IN_MEMORY
 from longtail.errors import LongtailError
 
@@ -279,6 +286,178 @@ def test_arrays_and_plain_containers_come_back(tmp_path: Path, protocol: int) ->
     (tmp_path / "file").write_bytes(pickle.dumps(content, protocol=protocol))
     back = safe_unpickle(tmp_path / "file")
     assert back["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and back["b"] == content["b"] and back["c"] == 4
+
+
+def test_a_cifar_pickle_reads_whoever_wrote_it(tmp_path: Path) -> None:
+    """The published files of Python 2 (protocol 2, strings), and what Python 3 with numpy 1 and 2 writes."""
+    rows = np.random.RandomState(0).randint(0, 256, (3, 3072), np.uint8)
+
+    def two(protocol: int) -> bytes:  # as Python 2 and numpy 1.4 wrote the published files
+        string = lambda raw: (b"U" + bytes([len(raw)]) if len(raw) < 256 else b"T" + struct.pack("<i", len(raw))) + raw  # noqa: E731
+        kind = b"cnumpy\ndtype\n" + string(b"u1") + b"K\x00K\x01\x87R(K\x03" + string(b"|") + b"NNNJ" + b"\xff" * 4
+        kind += b"J" + b"\xff" * 4 + b"K\x00tb"
+        array = b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85" + string(b"b") + b"\x87R"
+        array += b"q\x04(K\x01K\x03M\x00\x0c\x86" + kind + b"\x89" + string(rows.tobytes()) + b"tb"
+        labels = b"](K\x00K\x01K\x02e"
+        return b"\x80\x02}q\x01(" + string(b"data") + array + string(b"fine_labels") + labels + b"u."
+
+    content = {"data": rows, "fine_labels": [0, 1, 2]}
+    written = {"python 2": two(2), "bytes": pickle.dumps({k.encode(): v for k, v in content.items()})}
+    written["aliased"] = pickle.dumps(content | {"labels": content["fine_labels"]})
+    written["Fortran order"] = pickle.dumps(content | {"data": np.asfortranarray(rows)})
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        new = written[f"numpy 2, protocol {protocol}"] = pickle.dumps(content, protocol=protocol)
+        assert b"numpy._core" in new
+        old = b"\x15numpy.core." if protocol >= 4 else b"numpy.core."  # a counted string since protocol 4
+        old_name = new.replace(b"\x16numpy._core." if protocol >= 4 else b"numpy._core.", old)
+        if protocol < 5:  # which names another module, of another length
+            written[f"numpy 1, protocol {protocol}"] = old_name
+    for who, data in written.items():
+        (tmp_path / "train").write_bytes(data)
+        images, labels = _cifar_batch(tmp_path / "train", 100)
+        assert images.tolist() == rows.reshape(3, 3, 32, 32).tolist() and list(labels) == [0, 1, 2], who
+
+
+NDARRAY, DTYPE = b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"
+BYTE = DTYPE + b"(U\x02u1I0\nI1\ntR(I3\nU\x01|NNNI-1\nI-1\nI0\ntb"
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n(" + NDARRAY + b"(I0\ntU\x01btR"
+PAYLOADS = {
+    "the class of arrays itself, with a buffer and strides": NDARRAY + b"((I4\ntU\x02u1U\x08AAAAAAAAI0\n(I-8\nttR.",
+    "a negative offset": NDARRAY + b"((I4\ntU\x02u1U\x08AAAAAAAAI-4096\ntR.",
+    "object pointers": DTYPE + b"(U\x01OI0\nI1\ntR.",
+    "object pointers in a kind known by its size": DTYPE + b"(U\x02O8I0\nI1\ntR.",
+    "a kind with fields": DTYPE + b"(U\x03V16I0\nI1\ntR(I3\nU\x01|N(U\x01xt}NI16\nI1\nI27\ntb.",
+    "a known kind whose state has fields": BYTE[:-len(b"NNNI-1\nI-1\nI0\ntb")] + b"N(U\x01xt}I16\nI1\nI27\ntb.",
+    "a known kind whose state has a subarray": BYTE[:-len(b"NNNI-1\nI-1\nI0\ntb")] + b"(NNtNNI-1\nI-1\nI0\ntb.",
+    "a kind of strings": DTYPE + b"(U\x02S8I0\nI1\ntR.",
+    "a kind spelled as a list of fields": DTYPE + b"((lp0\ntR.",
+    "an array of objects as a list": RECONSTRUCT + b"(I1\n(I1\nt" + BYTE + b"I00\n(lI5\natb.",
+    "fewer bytes than its shape": RECONSTRUCT + b"(I1\n(I9\nt" + BYTE + b"I00\nU\x04AAAAtb.",
+    "more bytes than its shape": RECONSTRUCT + b"(I1\n(I2\nt" + BYTE + b"I00\nU\x04AAAAtb.",
+    "a negative shape": RECONSTRUCT + b"(I1\n(I-2\nI-2\nt" + BYTE + b"I00\nU\x04AAAAtb.",
+    "a shape beyond 64 bits": RECONSTRUCT + b"(I1\n(I4294967296\nI4294967296\nt" + BYTE + b"I00\nU\x00tb.",
+    "a shape of many dimensions": RECONSTRUCT + b"(I1\n(" + b"I1\n" * 70 + b"t" + BYTE + b"I00\nU\x01Atb.",
+    "Fortran order as a call": RECONSTRUCT + b"(I1\n(I4\nt" + BYTE + NDARRAY + b"U\x04AAAAtb.",
+    "another prototype": b"cnumpy.core.multiarray\n_reconstruct\n(" + DTYPE + b"(I0\ntU\x01btR.",
+    "a state for a list": b"((lI1\nb.",
+    "a state for the class of arrays": NDARRAY + b"(I1\ntb.",
+    "a second state": RECONSTRUCT + b"p0\n(I1\n(I1\nt" + BYTE + b"I00\nU\x01Atb(I1\n(I9\nt" + BYTE + b"I00\nU\x01Atb.",
+    "an unfinished array": RECONSTRUCT + b".",
+    "a name": NDARRAY + b".",
+    "a new object of a class": NDARRAY + b"(I4\nt\x81.",
+    "an instance": b"(inumpy\nndarray\n.",
+    "a persistent id": b"Pfile\n.",
+    "an extension": b"\x82\x01.",
+    "a buffer from outside": b"\x97.",
+    "text as bytes in another encoding": b"c_codecs\nencode\n(V1\nU\x06base64tR.",
+    "arrays of wide text": RECONSTRUCT + b"(I1\n(I1\nt" + BYTE + b"I00\nV\\u2603\ntb.",
+    "a list nested deep": b"]" * 20_000 + b"a" * 19_999 + b".",
+    "a tuple nested deep, as a key": b"}" + b")" + b"\x85" * 20_000 + b"Ns.",
+    "a list inside itself": b"]q\x00h\x00a.",
+    "lists of lists that double": b"]q\x00K\x01a"
+    + b"".join(b"](h%ch%ceq%c" % (k, k, k + 1) for k in range(60)) + b".",
+    "one string a thousand times as bytes": b"c_codecs\nencode\nq\x01X\x00\x00\x10\x00" + b"A" * (1 << 20)
+    + b"q\x000]" + b"h\x01h\x00U\x06latin1\x86Ra" * 1000 + b".",
+    "more steps than any data set": b"N0" * 600_000 + b"N.",
+    "a number as a key": b"}K\x01K\x01s.",
+    "an item of a number": b"K\x01K\x01K\x01s.",
+    "an item of a list that is none": b"K\x01K\x01a.",
+    "a memo of two thousand million places": b"Nr\xff\xff\xff\x7f0K\x01p99999999999\nh\x07.",
+    "a byte array of a terabyte": b"\x96" + struct.pack("<Q", 1 << 40) + b"A.",
+    "bytes of more than all memory": b"\x8e" + b"\xff" * 8 + b"A.",
+    "a number of a gigabyte": b"\x8b\x00\x00\x00\x40AAAA.",
+    "a negative length": b"T\xff\xff\xff\xffAAAA.",
+    "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
+    "a name nested deep": b"]" * 5000 + b"a" * 4999 + b"]\x93.",
+    "a mark as a value": b"(0(\x85.",
+    "nothing on the stack": b"R.",
+    "no end": b"N",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PAYLOADS)
+def test_a_hand_made_pickle_is_one_clear_line(tmp_path: Path, what: str) -> None:
+    """Each would give Python's own unpickler, with numpy's classes within reach, an object, memory or a crash."""
+    (tmp_path / "train").write_bytes(PAYLOADS[what])
+    tracemalloc.start()
+    try:
+        with pytest.raises(LongtailError, match=r"train is (refused|damaged).*fetch") as caught:
+            safe_unpickle(tmp_path / "train")
+        assert tracemalloc.get_traced_memory()[1] < 1.2e9
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 400 + len(str(tmp_path)) and "\n" not in str(caught.value)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_mutated_pickle_is_read_or_is_one_clear_line(data: st.DataObject) -> None:
+    content = {"data": np.arange(12, dtype=data.draw(st.sampled_from(["u1", ">i4", "f8"]))), "labels": [1, (2.5, "x")]}
+    raw = bytearray(pickle.dumps(content, protocol=data.draw(st.integers(0, 5))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(raw)
+        with contextlib.suppress(LongtailError):
+            assert not isinstance(safe_unpickle(Path(file.name)), type)
+
+
+def test_labels_that_are_no_list_of_numbers_are_no_batch(tmp_path: Path) -> None:
+    rows = np.zeros((2, 3072), np.uint8)
+    for wrong in (
+        {"data": rows, "fine_labels": [[0], [1]]},
+        {"data": rows, "fine_labels": [0, "1"]},
+        {"data": rows, "fine_labels": [0, 2**70]},
+        {"data": rows, "fine_labels": np.zeros(2)},
+        {"data": rows, "fine_labels": [0, 1, 2]},
+        {"data": rows.astype(np.int64), "fine_labels": [0, 1]},
+        {"data": rows.tolist(), "fine_labels": [0, 1]},
+        {"fine_labels": [0, 1]},
+        [rows, [0, 1]],
+    ):
+        (tmp_path / "train").write_bytes(pickle.dumps(wrong))
+        with pytest.raises(LongtailError, match=r"train is no CIFAR-100 batch"):
+            load_data(f"cifar100:{tmp_path}")
+
+
+def test_an_idx_file_is_unpacked_no_further_than_its_header_says(tmp_path: Path) -> None:
+    labels = bytes([0, 0, 8, 1]) + (2).to_bytes(4, "big") + b"\x00\x01"
+    (tmp_path / "labels").write_bytes(labels)
+    bombs = {
+        "long.gz": bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (2, 2, 2)) + bytes(200_000_000),
+        "huge.gz": bytes([0, 0, 8, 3]) + b"\x7f\xff\xff\xff" * 3 + bytes(1000),
+        "wide.gz": bytes([0, 0, 8, 3]) + b"\x40\x00\x00\x00" * 3 + bytes(1000),
+        "negative.gz": bytes([0, 0, 8, 3]) + b"\xff\xff\xff\xff" * 2 + b"\x00\x00\x00\x01" + bytes(1000),
+        "short.gz": bytes([0, 0, 8]),
+    }
+    for name, content in bombs.items():
+        (tmp_path / name).write_bytes(gzip.compress(content, 1))
+        del content
+        tracemalloc.start()
+        try:
+            with pytest.raises(LongtailError, match=f"{name} is not a whole idx file"):
+                read_idx_pair(tmp_path / name, tmp_path / "labels")
+            assert tracemalloc.get_traced_memory()[1] < 20e6
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_npz_file_that_unpacks_to_more_than_any_data_set_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "cifar10_train.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("images.npy", "labels.npy"):
+            with archive.open(name, "w") as file:
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": "|u1", "fortran_order": False, "shape": (400_000_000,)}
+                )
+                for _ in range(40):
+                    file.write(bytes(10_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LongtailError, match=r"cifar10_train.npz cannot be read \(762 MiB unpacked\)"):
+            load_data(f"cifar10:{tmp_path}")
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_truncation_of_a_pickle_is_one_clear_line(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import importlib
-import io
-import pickle
+import math
+import os
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,15 @@ import numpy as np
 import torch
 
 from longtail.data.base import Split
+from longtail.data.plain_pickle import MAX_BYTES, Refused, read_pickle
 from longtail.errors import LongtailError
 
 __all__ = ["read_cifar", "read_digits", "read_idx_pair", "safe_unpickle"]
+
+MAX_IDX = 1 << 30
+"""Bytes of an idx file, unpacked; the largest published one, of EMNIST, has 547 MB."""
+_MOST_DEFLATED = 1032
+"""Bytes that one byte of gzip can stand for."""
 
 CIFAR100_NAMES = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
@@ -54,45 +60,33 @@ def read_digits() -> Split:
 
 
 def _read_idx(path: Path, dims: int) -> np.ndarray:
+    """The array, for which no more is unpacked and reserved than the header says and the file can hold."""
+    wrong = LongtailError(f"{path} is not a whole idx file of {dims} dimensions (or truncated): fetch it again")
+    head = 4 + 4 * dims
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            header = file.read(head)
+            shape = tuple(int(n) for n in np.frombuffer(header[4:], ">i4")) if len(header) == head else (-1,)
+            if header[:4] != bytes([0, 0, 8, dims]) or min(shape) < 0:
+                raise wrong
+            size, packed = math.prod(shape), os.path.getsize(path)
+            if size > MAX_IDX or size > packed * (_MOST_DEFLATED if path.suffix == ".gz" else 1):
+                raise wrong
+            array = np.empty(size, np.uint8)
+            done = 0
+            while done < size and (part := file.read(min(1 << 20, size - done))):
+                array[done : done + len(part)] = np.frombuffer(part, np.uint8)
+                done += len(part)
+            if done < size or file.read(1):
+                raise wrong
     except (OSError, EOFError, zlib.error) as error:
         raise LongtailError(f"{path} cannot be read ({error}): fetch it again") from None
-    head = 4 + 4 * dims
-    shape = tuple(int(n) for n in np.frombuffer(raw[4:head], ">i4"))
-    if len(raw) < head or raw[:4] != bytes([0, 0, 8, dims]) or len(raw) != head + int(np.prod(shape, dtype=np.int64)):
-        raise LongtailError(f"{path} is not a whole idx file of {dims} dimensions (or truncated): fetch it again")
-    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape).copy()
+    return array.reshape(shape)
 
 
 def read_idx_pair(images: Path, labels: Path, num_classes: int = 10) -> Split:
     """MNIST's format: an idx file of images and one of labels, plain or gzipped, as uint8 ``[N, 1, H, W]``."""
     return _split(_read_idx(images, 3)[:, None], _read_idx(labels, 1), num_classes, images)
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding.replace("-", "").replace("_", "").lower() not in ("latin1", "iso88591"):
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_ARRAY_MAKERS = {("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer")}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        package, _, last = module.rpartition(".")
-        if package in ("numpy.core", "numpy._core") and (last, name) in _ARRAY_MAKERS:
-            return getattr(importlib.import_module(f"numpy._core.{last}"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
 def safe_unpickle(path: Path) -> Any:
@@ -102,8 +96,9 @@ def safe_unpickle(path: Path) -> Any:
         LongtailError: the file asks for anything else, or is damaged.
     """
     try:
-        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+        with open(path, "rb") as file:
+            return read_pickle(file.read(MAX_BYTES + 1))
+    except Refused as error:
         raise LongtailError(
             f"{path} is refused: {error}, and only numpy arrays are read; fetch the data again"
         ) from None
@@ -111,17 +106,32 @@ def safe_unpickle(path: Path) -> Any:
         raise LongtailError(f"{path} is damaged ({type(error).__name__}): fetch it again") from None
 
 
+def _entry(content: Any, key: str) -> Any:
+    """A dictionary's entry, whose key Python 3 may have written as bytes; None: there is none."""
+    return content.get(key, content.get(key.encode())) if isinstance(content, dict) else None
+
+
 def _cifar_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     batch = safe_unpickle(path)
+    images, labels = _entry(batch, "data"), _entry(batch, "fine_labels" if num_classes == 100 else "labels")
     try:
-        labels = np.asarray(batch["fine_labels" if num_classes == 100 else "labels"], np.int64)
-        return np.asarray(batch["data"], np.uint8).reshape(len(labels), 3, 32, 32), labels
-    except (KeyError, TypeError, ValueError, OverflowError):
+        if isinstance(labels, list | tuple) and all(type(label) is int for label in labels):
+            labels = np.array(labels, np.int64)
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ValueError("labels")
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            raise ValueError("images")
+        return images.reshape(len(labels), 3, 32, 32), labels
+    except (ValueError, OverflowError):
         raise LongtailError(f"{path} is no CIFAR-{num_classes} batch: fetch it again") from None
 
 
 def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"{size >> 20} MiB unpacked")
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
     except Exception as error:
@@ -150,8 +160,7 @@ def read_cifar(folder: Path, num_classes: int) -> tuple[Split, Split, list[str]]
         parts.append(_split(images, labels, num_classes, folder))
     meta = folder / ("meta" if num_classes == 100 else "batches.meta")
     if meta.is_file():
-        content = safe_unpickle(meta)
-        key = "fine_label_names" if num_classes == 100 else "label_names"
-        if isinstance(content, dict) and len(content.get(key, ())) == num_classes:
-            names = [str(name) for name in content[key]]
+        found = _entry(safe_unpickle(meta), "fine_label_names" if num_classes == 100 else "label_names")
+        if isinstance(found, list) and len(found) == num_classes and all(isinstance(n, str | bytes) for n in found):
+            names = [name.decode("latin1") if isinstance(name, bytes) else name for name in found]
     return parts[0], parts[1], names
