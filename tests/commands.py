@@ -12,8 +12,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Command", "run"]
+__all__ = ["Command", "count_calls", "die_at_replacement", "run"]
 
 _CONTEXT = mp.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["longtail.cli", "longtail.training.run", "sklearn.datasets", "torchvision"])
@@ -24,16 +25,29 @@ class Command:
 
     Args:
         words: The command line, without ``longtail``.
-        die_at: The process kills itself with SIGKILL at its n-th replacement of a file, counted from 1; negative: just
-            after it instead of just before.
+        die_at: The process sends itself ``by`` at its n-th replacement of a file, counted from 1; negative: just after
+            it instead of just before.
+        torn: It has then written half of that file only.
+        die_at_call: It does so at its n-th call of a function of longtail instead.
+        by: The signal; SIGKILL cannot be caught.
         largest_file: Limit of the size of files in bytes: writing more fails as it does on a full disk.
     """
 
-    def __init__(self, words: Sequence[object], *, die_at: int = 0, largest_file: int | None = None) -> None:
+    def __init__(
+        self,
+        words: Sequence[object],
+        *,
+        die_at: int = 0,
+        torn: bool = False,
+        die_at_call: int = 0,
+        by: signal.Signals = signal.SIGKILL,
+        largest_file: int | None = None,
+    ) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         handle, self._output = tempfile.mkstemp(dir=_outputs())
         os.close(handle)
-        self.process = _CONTEXT.Process(target=_main, args=([*map(str, words)], self._output, die_at, largest_file))
+        death = (die_at, torn, die_at_call, by)
+        self.process = _CONTEXT.Process(target=_main, args=([*map(str, words)], self._output, death, largest_file))
         self.process.start()
 
     def kill(self) -> None:
@@ -47,7 +61,7 @@ class Command:
         if self.running:
             os.kill(self.process.pid, signal.SIGINT)
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 1200) -> int:
         """The exit code; ``-9`` after SIGKILL."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"still running after {seconds} s: {self.output}"
@@ -68,7 +82,7 @@ class Command:
         return Path(self._output + ".err").read_text(encoding="utf-8").splitlines()
 
 
-def run(words: Sequence[object], **options: int) -> Command:
+def run(words: Sequence[object], **options: Any) -> Command:
     """Run a command to its end."""
     command = Command(words, **options)
     command.wait()
@@ -82,13 +96,23 @@ def _outputs() -> str:
     return folder
 
 
-def _main(words: list[str], output: str, die_at: int, largest_file: int | None) -> None:
+def count_calls(words: Sequence[object]) -> int:
+    """Run a command to its end; the number of its calls of functions of longtail."""
+    command = run(words, die_at_call=-1)
+    assert command.wait() == 0, command.errors
+    return int(Path(command._output + ".calls").read_text())
+
+
+def _main(
+    words: list[str], output: str, death: tuple[int, bool, int, signal.Signals], largest_file: int | None
+) -> None:
     for number, name in ((1, output), (2, output + ".err")):
         with open(name, "w") as f:
             os.dup2(f.fileno(), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+    die_at, torn, die_at_call, by = death
     if die_at:
-        _die(die_at)
+        die_at_replacement(die_at, torn=torn, by=by)
     if largest_file is not None:
         import resource
 
@@ -98,21 +122,41 @@ def _main(words: list[str], output: str, die_at: int, largest_file: int | None) 
     from longtail.cli import main
 
     torch.set_num_threads(1)
+    calls = _Calls(die_at_call, by) if die_at_call else None
     code = main(words)
+    if calls is not None:
+        Path(output + ".calls").write_text(str(calls.count))
     sys.stdout.flush()
     os._exit(code)
 
 
-def _die(at: int) -> None:
+def die_at_replacement(at: int, *, torn: bool = False, by: signal.Signals = signal.SIGKILL) -> None:
+    """Let this process end at a moment that is the same on every machine; arguments as in `Command`."""
     replace, count = os.replace, 0
 
     def replace_or_die(source: str, target: str) -> None:
         nonlocal count
         count += 1
         if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            if torn:
+                os.truncate(source, os.path.getsize(source) // 2)
+            os.kill(os.getpid(), by)
         replace(source, target)
         if count == -at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
 
     os.replace = replace_or_die
+
+
+class _Calls:
+    """Counts the calls of this thread, and ends the process at one of them."""
+
+    def __init__(self, at: int, by: signal.Signals) -> None:
+        self.count, self.at, self.by = 0, at, by
+        sys.setprofile(self)
+
+    def __call__(self, frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "longtail" in frame.f_code.co_filename:
+            self.count += 1
+            if self.count == self.at:
+                os.kill(os.getpid(), self.by)

@@ -16,7 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `distributed` and `methods
 from distributed import TwoProcesses
 
 torch.set_num_threads(1)  # two cores at most: a second thread costs more than it brings
-hypothesis.settings.register_profile("longtail", deadline=None, derandomize=True, max_examples=60)
+# No test depends on the time that it takes: a loaded machine draws examples slowly, and that is no fault.
+hypothesis.settings.register_profile(
+    "longtail",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("longtail")
 
 

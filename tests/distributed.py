@@ -29,7 +29,8 @@ from typing import Any
 
 __all__ = ["TwoProcesses"]
 
-_SECONDS = 120
+_SECONDS = 1200
+"""Patience with two processes that hang; a loaded machine may be slow."""
 
 
 class TwoProcesses:

@@ -178,7 +178,7 @@ def test_workers_give_the_same_batches_and_end_with_the_loader(photo_data: Image
         epoch_of(loader, [torch.arange(6)])
     loader.close()
     for process in workers:
-        process.join(10)
+        process.join(600)
         assert not process.is_alive()
     with pytest.raises(LongtailError, match="closed"):
         epoch_of(loader, order)

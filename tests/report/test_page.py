@@ -414,7 +414,7 @@ def test_a_real_browser_shows_the_page(report, tmp_path, width):
     )
     size = f"--window-size={width},6000"
     command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", size]
-    subprocess.run([*command, report.html.as_uri()], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, report.html.as_uri()], check=True, capture_output=True, timeout=1200)
     with Image.open(shot) as image:
         assert image.size == (width, 6000)
         pixels = np.asarray(image.convert("L"))

@@ -154,7 +154,9 @@ def test_a_batch_too_small_for_two_is_told(run_two, tmp_path):
 def torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "longtail"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [*command, *words], env=environment, capture_output=True, text=True, timeout=1200, check=False
+    )
 
 
 def test_torchrun_trains(tmp_path):

@@ -7,13 +7,12 @@ import pickle
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import Command, run
+from commands import count_calls, run
 from training.folders import DIGITS, assert_same_run, history, snapshot
 
 METHOD = "--method cdb-s --method-kwargs tau=1.5 momentum=0.5".split()
@@ -39,24 +38,15 @@ def reference(words: list[str], factory: pytest.TempPathFactory) -> tuple[list[s
 
 
 def test_killed_at_random_moments(longer, tmp_path):
+    """Wherever in the code it is: moments are counted in calls of functions, not in seconds."""
     words, whole = longer
+    calls = count_calls([*words, "--out", tmp_path / "counted"])
     draw = random.Random(0)
-    begin = time.monotonic()
-    run([*words, "--out", tmp_path / "timed"])
-    duration = time.monotonic() - begin
-    kills = 0
-    for attempt in range(40):
-        command = Command([*words, "--out", tmp_path / str(attempt)])
-        time.sleep(draw.uniform(0, duration))
-        command.kill()
-        if command.wait() == 0:
-            continue  # it was quicker
-        kills += 1
-        assert run([*words, "--out", tmp_path / str(attempt)]).wait() == 0
-        assert_same_run(tmp_path / str(attempt), whole)
-        if kills == 10:
-            return
-    pytest.fail(f"only {kills} of 40 runs were still there to be killed")
+    for attempt in range(8):
+        folder = tmp_path / str(attempt)
+        assert run([*words, "--out", folder], die_at_call=draw.randrange(1, calls)).wait() == -9
+        assert run([*words, "--out", folder]).wait() == 0
+        assert_same_run(folder, whole)
 
 
 def test_killed_before_every_file_that_is_put_in_place(short, tmp_path):
@@ -84,35 +74,29 @@ def test_killed_over_and_over(longer, tmp_path):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_killed_while_a_checkpoint_is_written(tmp_path_factory, tmp_path):
-    large = "--epochs 2 --model lenet5 --image-size 56".split()  # a checkpoint of 25 MB
-    words, whole = reference([*DIGITS, *large], tmp_path_factory)
-    full = (whole / "checkpoint" / "last.pt").stat().st_size
-    assert full > 20e6
-    for attempt in range(20):
-        folder = tmp_path / str(attempt)
-        torn, command = folder / "checkpoint" / ".last.pt.tmp", Command([*words, "--out", folder])
-        while command.running and not (torn.exists() and (folder / "checkpoint" / "last.pt").exists()):
-            pass
-        command.kill()
-        if torn.exists() and torn.stat().st_size < full:
-            assert run([*words, "--out", folder]).wait() == 0
-            assert_same_run(folder, whole)
-            return
-    pytest.fail("no kill hit a half-written checkpoint")
+@pytest.mark.parametrize("moment", [1, 3, 4, 6, 8])
+def test_killed_while_a_file_is_written(short, tmp_path, moment):
+    """The half of a file that is there is neither taken for the whole nor in the way."""
+    words, whole = short
+    assert run([*words, "--out", tmp_path / "run"], die_at=moment, torn=True).wait() == -9
+    assert len(list((tmp_path / "run").rglob(".*.tmp"))) == 1
+    assert run([*words, "--out", tmp_path / "run"]).wait() == 0
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_the_real_command(short, tmp_path):
+    """Outside the process that the other tests fork theirs from: killed after its first checkpoint, and continued."""
     words, whole = short
-    command = [sys.executable, "-m", "longtail", *words, "--out", str(tmp_path / "run")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not (tmp_path / "run" / "checkpoint" / "last.pt").exists():
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
+    begin = "import sys, runpy; sys.path.insert(0, {!r}); from commands import die_at_replacement; "
+    begin = begin.format(str(Path(__file__).parents[1])) + "die_at_replacement(-4); "
+    killed = [sys.executable, "-c", begin + "runpy.run_module('longtail', run_name='__main__', alter_sys=True)"]
+    words, environment = [*words, "--out", str(tmp_path / "run")], os.environ | {"OMP_NUM_THREADS": "1"}
+    assert subprocess.run([*killed, *words], env=environment, stdout=subprocess.DEVNULL, check=False).returncode == -9
+    assert (tmp_path / "run" / "checkpoint" / "last.pt").exists()
+    command = [sys.executable, "-m", "longtail", *words]
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
+    assert "continuing after epoch 1 of 2" in again.stdout
     assert_same_run(tmp_path / "run", whole)
 
 
