@@ -329,17 +329,25 @@ class Export:
     Args:
         run_folder: The run folder.
         format: ``onnx``, or ``pt2`` (torch.export).
-        out: The file; default: ``RUN/model.FORMAT``.
+        out: The file; default: ``RUN/model.FORMAT``. Beside it come ``preprocess.json``, which tells how a file becomes
+            what the model takes, and for ONNX ``infer.py``, which does it and labels files.
+        softmax: Give probabilities in place of logits.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     format: str = "onnx"
     out: Path | None = None
+    softmax: bool = False
 
     def run(self) -> int:
-        from longtail.training.apply import export
+        from longtail.training.export import export
 
-        say(f"wrote {export(self.run_folder, format=self.format, out=self.out)}, outputs checked against the original")
+        path = export(self.run_folder, format=self.format, out=self.out, softmax=self.softmax)
+        say(f"wrote {path}, outputs checked against the original")
+        say(f"wrote {path.parent / 'preprocess.json'}: how a file becomes what the model takes")
+        if self.format == "onnx":
+            script = path.parent / "infer.py"
+            say(f"wrote {script}: python {script} FILE... labels files as predict does")
         return 0
 
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -214,13 +215,20 @@ class _Photos(torch.utils.data.Dataset[Any]):
             self.cache[path] = image
         return image
 
-    def _center(self, image: Tensor) -> Tensor:
-        from torchvision.transforms.v2 import functional
+    def _center(self, images: Tensor) -> Tensor:
+        """The square in the middle: uint8 ``[..., C, H, W]`` to ``[..., C, S, S]``.
 
-        height, width = image.shape[-2:]
+        By Pillow, which rounds alike on all processors, and which an exported model's ``infer.py`` has too.
+        """
+        from PIL import Image
+
+        height, width = images.shape[-2:]
         side = max(1, round(min(height, width) * self.center))
-        top, left = (height - side) // 2, (width - side) // 2
-        return functional.resized_crop(image, top, left, side, side, [self.size, self.size], antialias=True)
+        left, top = (width - side) // 2, (height - side) // 2
+        box, size = (left, top, left + side, top + side), self.size
+        planes = [Image.fromarray(plane).crop(box) for plane in images.reshape(-1, height, width).numpy()]
+        resized = [np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
+        return torch.from_numpy(np.stack(resized)).view(*images.shape[:-2], size, size)
 
     def __getitem__(self, item: tuple[str, int]) -> Tensor:
         path, key = item

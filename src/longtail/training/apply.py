@@ -1,4 +1,4 @@
-"""Use a finished run: evaluate, predict, export."""
+"""Use a finished run: evaluate, predict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.files import clips_below, images_below
@@ -21,10 +21,10 @@ from longtail.names import nfc
 from longtail.tasks.image import ImageTask
 from longtail.training.attach import attach
 from longtail.training.config import RunConfig
-from longtail.training.files import atomic, load_weights, read_json
+from longtail.training.files import load_weights, read_json
 from longtail.training.folder import RunFolder
 
-__all__ = ["evaluate", "export", "load_run", "predict"]
+__all__ = ["evaluate", "load_run", "predict"]
 
 
 _IMAGE_KEYS = ["channels", "data_channels", "mean", "std", "center_crop"]
@@ -86,6 +86,13 @@ class Trained:
         from longtail.training.apply_boxes import trained_detector  # loads torchvision's detectors
 
         return trained_detector(self)
+
+    def data(self, split: Split) -> ImageData:
+        """``split`` as the test split of data that look to the model as its own."""
+        info, nothing = self.info, torch.zeros(0, dtype=torch.int64)
+        train = split.subset(nothing)
+        look = {key: info[key] for key in ("mean", "std", "center_crop")}
+        return ImageData(name="files", class_names=self.class_names, train=train, val=None, test=split, **look)
 
     def autocast(self) -> torch.autocast:
         """The precision that the run was trained and judged in."""
@@ -211,18 +218,8 @@ def predict(
         raise LongtailError(
             f"--top is {top}: it must be between 1 and the number of classes, {len(trained.class_names)}"
         )
-    nothing = Split([], torch.zeros(0, dtype=torch.int64), frames)
     split = Split(paths, torch.zeros(len(paths), dtype=torch.int64), frames)
-    data = ImageData(
-        name="files",
-        class_names=trained.class_names,
-        train=nothing,
-        val=None,
-        test=split,
-        mean=info["mean"],
-        std=info["std"],
-        center_crop=info["center_crop"],
-    )
+    data = trained.data(split)
     loader = make_loader(
         split, data, image_size=info["image_size"], train=False, device=trained.device, channels=info["channels"]
     )
@@ -234,78 +231,3 @@ def predict(
         for p, c in zip(probability.tolist(), label.tolist(), strict=True):
             yield paths[done], [(trained.class_names[i], v) for i, v in zip(c, p, strict=True)]
             done += 1
-
-
-def export(run: str | Path, *, format: str = "onnx", out: str | Path | None = None) -> Path:
-    """Write the model in a form that runs without this library, and check it against the original.
-
-    The input is ``images``, float32 ``[B, C, S, S]``, or clips ``[B, C, T, S, S]``, normalised with the ``mean`` and
-    ``std`` of ``data.json``; the output is ``logits``, float32 ``[B, num_classes]``; B is free.
-
-    Args:
-        run: The run folder.
-        format: ``onnx``, or ``pt2`` (`torch.export`).
-        out: The file; default: ``RUN/model.onnx`` or ``RUN/model.pt2``.
-
-    Raises:
-        LongtailError: an unknown format, a missing package, or outputs that differ by more than 1e-3.
-    """
-    if format not in ("onnx", "pt2"):
-        raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
-    trained = Trained(run)
-    if trained.boxes:
-        raise LongtailError("export is for classifiers: load a detector with longtail.training.apply.load_run")
-    size, channels = trained.info["image_size"], trained.info["channels"]
-    shape = [3, channels, *([trained.info["frames"]] if trained.info.get("frames") else []), size, size]
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    path = Path(out) if out else trained.folder.path / f"model.{format}"
-    if not path.parent.is_dir():
-        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")
-    write = _write_onnx if format == "onnx" else _write_pt2
-    with torch.inference_mode():
-        expected = trained.model(example)
-
-    def checked(temporary: Path) -> None:
-        result = write(trained, example, temporary)
-        worst = float((result - expected).abs().max())
-        if not worst <= 1e-3 * max(1.0, float(expected.abs().max())):
-            raise LongtailError(f"the exported model differs from the original by {worst:.2g}: not written")
-
-    atomic(path, checked)
-    return path
-
-
-def _write_onnx(trained: Trained, example: Tensor, path: Path) -> Tensor:
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError:
-        raise LongtailError(
-            "export to ONNX needs onnx, onnxscript and onnxruntime: pip install 'longtail[train]'"
-        ) from None
-    program = torch.onnx.export(
-        trained.model,
-        (example,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    for key in ("class_names", "mean", "std", "image_size"):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, str(trained.info[key])
-    onnx.save(model, str(path))
-    onnx.checker.check_model(str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["logits"], {"images": example.numpy()})[0])
-
-
-def _write_pt2(trained: Trained, example: Tensor, path: Path) -> Tensor:
-    program = torch.export.export(trained.model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    with open(path, "wb") as f:
-        torch.export.save(program, f)
-    with open(path, "rb") as f, torch.inference_mode():
-        return torch.export.load(f).module()(example)
