@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,8 @@ from longtail.training.config import DataOptions, RunConfig
 __all__ = ["COMMANDS"]
 
 Device = Literal["auto", "cpu", "cuda"]
+_LABEL = ("file", "rank", "label", "probability")
+_OBJECT = ("file", "label", "score", "x", "y", "width", "height")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,8 @@ class Evaluate:
         split: Which split.
         data: Another data set with the run's classes, ``NAME[:PATH]``; a folder without splits is judged as a whole.
         device: Where to compute.
-        out: Also write the metrics to this JSON file.
+        out: Also write the metrics to this JSON file; ``-``: print them as JSON instead.
+        best: RUN is a comparison: take its best run, chosen on validation data.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -105,12 +109,21 @@ class Evaluate:
     data: str | None = None
     device: Device = "auto"
     out: Path | None = None
+    best: bool = False
 
     def run(self) -> int:
         from longtail.training.apply import evaluate
-        from longtail.training.files import write_json
+        from longtail.training.files import check_place, json_text, write_json
 
-        metrics = evaluate(self.run_folder, split=self.split, data=self.data, device=self.device)
+        aloud = self.out is None or str(self.out) != "-"
+        if self.out and aloud:
+            check_place(self.out)
+        run = _run_of(self.run_folder, best=self.best, note=say if aloud else _note)
+
+        metrics = evaluate(run, split=self.split, data=self.data, device=self.device)
+        if not aloud:
+            say(json_text({self.split: metrics}).rstrip())
+            return 0
         say_metrics(metrics, f"{self.split} split" + (f" of {self.data}" if self.data else ""))
         if self.out:
             write_json(self.out, {self.split: metrics})
@@ -125,12 +138,14 @@ class Predict:
 
     Args:
         run_folder: The run folder.
-        files: Image files, video files or folders of frames, or folders of them.
+        files: Image files, video files or folders of frames, folders of them, or patterns such as ``'new/*.jpg'``.
         top: Number of classes to name for each file.
         threshold: Boxes: smallest score of the objects that are printed and drawn.
         device: Where to compute.
-        out: Write a CSV file with the columns file, rank, label, probability instead. Boxes: a JSON file of COCO's
-            results, all of them, and a folder of pictures beside it; or a folder for both.
+        out: Write a table instead, with the columns file, rank, label, probability: ``.csv``, ``.json``, or ``.jsonl``
+            (a line each); ``-``: print as without it. Boxes, ``.json``: COCO's results, all of them, and a folder of
+            pictures beside it; a folder: both inside; ``.csv``, ``.jsonl``: the objects that would be printed.
+        best: RUN is a comparison: take its best run, chosen on validation data.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -139,42 +154,61 @@ class Predict:
     threshold: float = 0.5
     device: Device = "auto"
     out: Path | None = None
+    best: bool = False
 
     def run(self) -> int:
-        from longtail.training.apply import image_files, load_run, predict
-        from longtail.training.files import write_csv
+        from longtail.training.apply import load_run
+        from longtail.training.files import check_table, write_table
 
-        trained = load_run(self.run_folder, device=self.device)
+        out = None if self.out is None or str(self.out) == "-" else self.out
+        trained = load_run(_run_of(self.run_folder, best=self.best, note=_note), device=self.device)
+        pictures = out is not None and trained.boxes and out.suffix.lower() in (".json", "")
+        if out and not pictures:
+            check_table(out)
+        notes, problems = list[str](), list[str]()
         if trained.boxes:
-            return self._boxes(trained, image_files(self.files))
-        labelled = predict(trained, self.files, top=self.top)
-        if self.out:
-            rows = (
-                {"file": file, "rank": rank, "label": label, "probability": p}
-                for file, classes in labelled
-                for rank, (label, p) in enumerate(classes, 1)
-            )
-            write_csv(self.out, ("file", "rank", "label", "probability"), rows)
-            say(f"wrote {self.out}")
-            return 0
-        for file, classes in labelled:
-            say("\t".join([file, *(f"{label}\t{p:.4f}" for label, p in classes)]))
-        return 0
+            columns, rows = _OBJECT, self._objects(trained, out if pictures else None, notes, problems)
+        else:
+            columns, rows = _LABEL, self._labels(trained, notes, problems)
+        if out and not pictures:
+            write_table(out, columns, rows)
+            say(f"wrote {out}")
+        elif trained.boxes:
+            for row in rows:
+                box = "\t".join(f"{row[side]:.1f}" for side in ("x", "y", "width", "height"))
+                say(f"{row['file']}\t{row['label']}\t{row['score']:.4f}\t{box}")
+        else:
+            for own in zip(*[rows] * self.top, strict=True):
+                say("\t".join([own[0]["file"], *(f"{row['label']}\t{row['probability']:.4f}" for row in own)]))
+        for note in notes:
+            _note(note)
+        for problem in problems:
+            sys.stderr.write(f"left out: {problem}\n")
+        return 1 if problems else 0
 
-    def _boxes(self, trained: Any, files: Sequence[str]) -> int:
+    def _labels(self, trained: Any, notes: list[str], problems: list[str]) -> Iterator[dict[str, Any]]:
+        from longtail.training.apply import predict
+
+        for file, classes in predict(trained, self.files, top=self.top, notes=notes, problems=problems):
+            for rank, (label, p) in enumerate(classes, 1):
+                yield {"file": file, "rank": rank, "label": label, "probability": p}
+
+    def _objects(
+        self, trained: Any, out: Path | None, notes: list[str], problems: list[str]
+    ) -> Iterator[dict[str, Any]]:
+        from longtail.training.apply import image_files
         from longtail.training.apply_boxes import find_objects, write_objects
 
-        found = find_objects(trained, files)
-        if self.out:
-            file, folder, pictures = write_objects(found, self.out, threshold=self.threshold)
+        found = find_objects(trained, image_files(self.files, notes=notes, problems=problems), problems=problems)
+        if out is not None:
+            file, folder, pictures = write_objects(found, out, threshold=self.threshold)
             say(f"wrote {file}, and {pictures} pictures in {folder}")
-            return 0
+            return
         for path, _, detections in found:
             for entry in detections:
                 if entry["score"] >= self.threshold:
-                    box = "\t".join(f"{value:.1f}" for value in entry["bbox"])
-                    say(f"{path}\t{entry['name']}\t{entry['score']:.4f}\t{box}")
-        return 0
+                    box = dict(zip(("x", "y", "width", "height"), entry["bbox"], strict=True))
+                    yield {"file": path, "label": entry["name"], "score": entry["score"], **box}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -332,17 +366,20 @@ class Export:
         out: The file; default: ``RUN/model.FORMAT``. Beside it come ``preprocess.json``, which tells how a file becomes
             what the model takes, and for ONNX ``infer.py``, which does it and labels files.
         softmax: Give probabilities in place of logits.
+        best: RUN is a comparison: take its best run, chosen on validation data.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     format: str = "onnx"
     out: Path | None = None
     softmax: bool = False
+    best: bool = False
 
     def run(self) -> int:
         from longtail.training.export import export
 
-        path = export(self.run_folder, format=self.format, out=self.out, softmax=self.softmax)
+        run = _run_of(self.run_folder, best=self.best, note=say)
+        path = export(run, format=self.format, out=self.out, softmax=self.softmax)
         say(f"wrote {path}, outputs checked against the original")
         say(f"wrote {path.parent / 'preprocess.json'}: how a file becomes what the model takes")
         if self.format == "onnx":
@@ -383,6 +420,20 @@ COMMANDS: dict[str, type] = {
 def _plain(options: RunConfig) -> RunConfig:
     """The configuration alone, without what a command adds to it."""
     return RunConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)})
+
+
+def _run_of(folder: Path, *, best: bool, note: Callable[[str], None]) -> Path:
+    """The run folder that is meant; says which of a comparison it is."""
+    from longtail.training.best import run_of
+
+    run = run_of(folder, best=best)
+    if best:
+        note(f"the best run on validation data is {run}")
+    return run
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
 
 
 def _file_name(text: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.files import clips_below, images_below
+from longtail.data.loader import Loader
 from longtail.data.video import frame_files
 from longtail.data.walk import Passed
 from longtail.errors import LongtailError
@@ -20,6 +23,7 @@ from longtail.models import create_model
 from longtail.names import nfc
 from longtail.tasks.image import ImageTask
 from longtail.training.attach import attach
+from longtail.training.best import run_of
 from longtail.training.config import RunConfig
 from longtail.training.files import load_weights, read_json
 from longtail.training.folder import RunFolder
@@ -41,11 +45,7 @@ class Trained:
     """
 
     def __init__(self, run: str | Path, *, weights: str | None = None, device: str = "cpu") -> None:
-        folder = RunFolder(run)
-        if not (folder.path / "config.json").is_file():
-            inside = min(folder.path.glob("*/seed-*/config.json"), default=None)
-            hint = f"it holds some, e.g. {inside.parent}" if inside else "give the --out folder of longtail train"
-            raise LongtailError(f"{folder.path} is no run folder: {hint}")
+        folder = RunFolder(run_of(run))
         if not folder.finished:
             raise LongtailError(
                 f"{folder.path} is not finished: continue it with the command that began it, or with "
@@ -163,71 +163,130 @@ def _with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> Ima
     return dataclasses.replace(data, class_names=class_names, **parts)
 
 
-def image_files(paths: Sequence[str | Path], *, clips: bool = False, notes: list[str] | None = None) -> list[str]:
+def image_files(
+    paths: Sequence[str | Path],
+    *,
+    clips: bool = False,
+    notes: list[str] | None = None,
+    problems: list[str] | None = None,
+) -> list[str]:
     """The files named, and all images or clips below the folders named, sorted within each folder.
 
     Args:
-        paths: Files and folders.
+        paths: Files, folders, and patterns as of a shell (``photos/*.jpg``, ``**`` for any folders) where no file of
+            that name exists.
         clips: Whether clips are wanted.
         notes: Takes lines about what was passed over.
+        problems: Takes a line for each of ``paths`` that gives no file; None: the first such is an error.
+
+    Raises:
+        LongtailError: none of ``paths`` gives a file; or, without ``problems``, one of them.
     """
-    found, passed = list[str](), Passed()
+    found, passed, missing = list[str](), Passed(), list[str]()
     item = "clip" if clips else "image file"
-    for path in map(Path, paths):
+    for path in (one for given in paths for one in _expanded(given)):
         if clips and frame_files(path):
             found.append(str(path))
         elif path.is_dir():
             inside = clips_below(path, passed) if clips else sorted(images_below(path, passed))
             if not inside:
                 there = "; ".join(passed.notes(item))
-                raise LongtailError(f"{path} holds no {item}" + (f": {there}" if there else ""))
+                missing.append(f"{path} holds no {item}" + (f": {there}" if there else ""))
             found += inside
         elif path.is_file():
             found.append(str(path))
+        elif glob.has_magic(str(path)):
+            missing.append(f"{path} matches no file: give {item}s or folders of them")
         else:
-            raise LongtailError(f"{path} does not exist: give {item}s or folders of them")
+            missing.append(f"{path} does not exist: give {item}s or folders of them")
+    if missing and (problems is None or not found):
+        raise LongtailError(missing[0] + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
     if not found:
         raise LongtailError(f"no {item} is given: longtail predict RUN FILE...")
+    if problems is not None:
+        problems += missing
     if notes is not None:
         notes += passed.notes(item)
     return found
 
 
+def _expanded(path: str | Path) -> list[Path]:
+    """What a pattern matches, where the shell did not look; the path itself if it is none or matches nothing."""
+    if not glob.has_magic(str(path)) or os.path.lexists(path):
+        return [Path(path)]
+    return [Path(one) for one in sorted(glob.glob(str(path), recursive=True))] or [Path(path)]
+
+
 @torch.inference_mode()
 def predict(
-    run: str | Path | Trained, files: Sequence[str | Path], *, top: int = 1, device: str = "auto"
+    run: str | Path | Trained,
+    files: Sequence[str | Path],
+    *,
+    top: int = 1,
+    device: str = "auto",
+    notes: list[str] | None = None,
+    problems: list[str] | None = None,
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Label image files, or clips if the run was trained on clips.
 
     Args:
         run: The run folder, or the run as `load_run` gives it.
-        files: Image files, video files or folders of frames, or folders of them.
+        files: Image files, video files or folders of frames, folders of them, or patterns, see `image_files`.
         top: Number of classes to name for each file.
         device: ``auto``, ``cpu`` or ``cuda``.
+        notes: Takes lines about what was passed over in folders.
+        problems: Takes a line for each file that is missing or cannot be read, and the others are labelled; None: the
+            first such file is an error.
 
     Yields:
         The file and its ``top`` most likely classes with their softmax probabilities, best first.
+
+    Raises:
+        LongtailError: a file is missing or cannot be read; with ``problems``: none can.
     """
     trained = run if isinstance(run, Trained) else Trained(run, device=device)
     if trained.boxes:
         raise LongtailError(f"{trained.folder.path} finds objects: use longtail.training.apply_boxes.find_objects")
     info = trained.info
     frames = info.get("frames", 0)
-    paths = image_files(files, clips=bool(frames))
     if not 1 <= top <= len(trained.class_names):
         raise LongtailError(
             f"--top is {top}: it must be between 1 and the number of classes, {len(trained.class_names)}"
         )
+    paths = image_files(files, clips=bool(frames), notes=notes, problems=problems)
     split = Split(paths, torch.zeros(len(paths), dtype=torch.int64), frames)
     data = trained.data(split)
     loader = make_loader(
         split, data, image_size=info["image_size"], train=False, device=trained.device, channels=info["channels"]
     )
-    done = 0
-    for images, _ in loader(torch.arange(len(paths)).split(8 if frames else 64)):
+    labelled = 0
+    for rows, images in _readable(loader, paths, 8 if frames else 64, problems):
         with trained.autocast():
             logits = trained.model(images)
         probability, label = logits.float().softmax(1).topk(top)
-        for p, c in zip(probability.tolist(), label.tolist(), strict=True):
-            yield paths[done], [(trained.class_names[i], v) for i, v in zip(c, p, strict=True)]
-            done += 1
+        for row, p, c in zip(rows, probability.tolist(), label.tolist(), strict=True):
+            yield paths[row], [(trained.class_names[i], v) for i, v in zip(c, p, strict=True)]
+            labelled += 1
+    if problems and not labelled:
+        raise LongtailError(problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
+
+
+def _readable(
+    loader: Loader, paths: Sequence[str], size: int, problems: list[str] | None
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of the files that can be read, with their places in ``paths``; a line for each of the others."""
+    for batch in torch.arange(len(paths)).split(size):
+        parts = [batch]
+        while parts:  # a batch with a bad file is read again, file by file
+            part = parts.pop(0)
+            try:
+                ((images, _),) = loader([part])
+            except LongtailError as error:
+                if problems is None:
+                    raise
+                if len(part) > 1:
+                    parts = list(part.split(1))
+                    continue
+                problems.append(str(error))
+                continue
+            yield part.tolist(), images

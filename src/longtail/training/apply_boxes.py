@@ -92,8 +92,16 @@ _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 @torch.inference_mode()
-def find_objects(trained: Trained, files: Sequence[str]) -> Iterator[tuple[str, Tensor, list[dict[str, Any]]]]:
+def find_objects(
+    trained: Trained, files: Sequence[str], *, problems: list[str] | None = None
+) -> Iterator[tuple[str, Tensor, list[dict[str, Any]]]]:
     """Find the objects in image files.
+
+    Args:
+        trained: The run.
+        files: Image files.
+        problems: Takes a line for each file that cannot be read; None: the first such file is an error. It is one too
+            where no file can be read.
 
     Yields:
         The file, its pixels uint8 ``[3, H, W]``, and its detections as COCO's results, the best first, each with
@@ -106,8 +114,16 @@ def find_objects(trained: Trained, files: Sequence[str]) -> Iterator[tuple[str, 
     ids = [int(found[1]) for found in numbers if found]
     if len(set(ids)) < len(files):
         ids = list(range(1, len(files) + 1))
+    read = 0
     for file, image_id in zip(files, ids, strict=True):
-        pixels = read_image(file)
+        try:
+            pixels = read_image(file)
+        except LongtailError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
+        read += 1
         with trained.autocast():
             (output,) = trained.model([pixels.to(trained.device).float() / 255])
         found = coco_results(output, image_id, trained.info["category_ids"])
@@ -117,6 +133,8 @@ def find_objects(trained: Trained, files: Sequence[str]) -> Iterator[tuple[str, 
             pixels,
             [r | {"file_name": Path(file).name, "name": names[c - 1]} for r, c in zip(found, labels, strict=True)],
         )
+    if problems and not read:
+        raise LongtailError(problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
 
 
 def write_objects(

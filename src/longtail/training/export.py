@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from longtail.data import Split, make_loader
 from longtail.errors import LongtailError
 from longtail.training.apply import Trained
-from longtail.training.files import atomic, write_json
+from longtail.training.files import atomic, check_place, write_json
 
 __all__ = ["Exported", "export"]
 
@@ -76,10 +76,7 @@ def export(
     if trained.boxes:
         raise LongtailError("export is for classifiers: load a detector with longtail.training.apply.load_run")
     path = Path(out) if out else trained.folder.path / f"model.{format}"
-    if not path.parent.is_dir():
-        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")
-    if path.is_dir():
-        raise LongtailError(f"{path} is a folder: give --out a file, e.g. {path / f'model.{format}'}")
+    check_place(path)
     settings = _settings(trained, path.name, softmax=softmax)
     beside = path.parent / "preprocess.json"
     _check_beside(beside, path.name)

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from longtail.errors import LongtailError
 __all__ = [
     "append_csv",
     "atomic",
+    "check_place",
+    "check_table",
+    "json_text",
     "load_state",
     "load_weights",
     "locked",
@@ -30,11 +33,16 @@ __all__ = [
     "save_weights",
     "write_csv",
     "write_json",
+    "write_table",
 ]
 
 
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json_text(value)
     atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
@@ -59,6 +67,36 @@ def _csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, head
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
     text = _csv_text(columns, rows, header=True)
     atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+TABLES = (".json", ".jsonl", ".csv")
+"""Forms of `write_table`, by the ending of the file."""
+
+
+def check_table(path: Path) -> None:
+    """Refuse before any work what `write_table` would refuse after it."""
+    if path.suffix.lower() not in TABLES:
+        raise LongtailError(f"--out is {path}: its ending must be one of {', '.join(TABLES)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse before any work a file that could not be written after it."""
+    if path.is_dir():
+        raise LongtailError(f"{path} is a folder: give --out a file")
+    if not path.parent.is_dir():
+        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows of the same columns as a list in JSON, a line each in JSON, or CSV, by the ending of the file."""
+    if path.suffix.lower() == ".csv":
+        write_csv(path, columns, rows)
+    elif path.suffix.lower() == ".json":
+        write_json(path, list(rows))
+    else:
+        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
