@@ -290,3 +290,11 @@ def _readable(
                 problems.append(str(error))
                 continue
             yield part.tolist(), images
+
+
+def __getattr__(name: str) -> Any:
+    if name == "export":  # it needs `Trained` of this module
+        from longtail.training.export import export
+
+        return export
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
