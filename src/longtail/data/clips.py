@@ -13,11 +13,12 @@ from longtail.data.base import Split
 from longtail.data.files import brief
 from longtail.data.folders import read_folder
 from longtail.data.layout import SPLIT_NAMES, split_named
-from longtail.data.video import check_clip, frame_files
+from longtail.data.series import frame_series
+from longtail.data.video import check_clip, image_names
 from longtail.errors import LongtailError
 from longtail.names import nfc
 
-__all__ = ["check_clips", "drop_broken", "read_clips"]
+__all__ = ["check_clips", "drop_broken", "read_clips", "series_notes"]
 
 FRAMES = 10
 """Frames that stand for a clip, as in the paper (Section 4.3.2)."""
@@ -43,7 +44,7 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
     if not table.is_file():
         return read_folder(path, frames=frames)
     rows = _rows(table)
-    missing = [file for _, file, _ in rows if not (os.path.isfile(file) or frame_files(file))]
+    missing = [file for _, file, _ in rows if not (os.path.isfile(file) or image_names(file))]
     if missing:
         raise LongtailError(
             f"{len(missing)} of the {len(rows)} clips in {table} are neither a file nor a folder of frames, "
@@ -138,3 +139,25 @@ def drop_broken(splits: dict[str, Split], *, skip: bool) -> list[str]:
         else:
             del splits[name]
     return [f"left out: {fault}" for fault in faults.values()]
+
+
+def series_notes(paths: Iterable[str]) -> list[str]:
+    """What lies beside the frames of some clips and is not read, and where numbers of frames are missing."""
+    beside, uneven = dict[tuple[str, str], list[str]](), dict[str, int]()
+    for path in paths:
+        series = frame_series(image_names(path))
+        if series.others and series.frames:
+            beside.setdefault((series.taken, brief(list(series.others))), []).append(path)
+        if gaps := series.gaps():
+            uneven[path] = gaps
+    notes = [
+        f"{len(folders)} folders hold more than the frames: {taken} is read, {others} is not (first {folders[0]})"
+        for (taken, others), folders in beside.items()
+    ]
+    if uneven:
+        first, missing = next(iter(uneven.items()))
+        notes.append(
+            f"{len(uneven)} folders of frames have gaps in their numbers, first {first} ({missing} missing); the "
+            "frames are read as if none were"
+        )
+    return notes

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spec
-from longtail.data.clips import FRAMES, drop_broken, read_clips
+from longtail.data.clips import FRAMES, drop_broken, read_clips, series_notes
 from longtail.data.counts import long_tail_counts
 from longtail.data.egtea import read_egtea
 from longtail.data.files import brief, read_lists
@@ -294,6 +294,7 @@ def _read_clips(name: str, path: Path | None, frames: int, *, skip: bool) -> _Ra
     splits, names, notes = (read_clips if name == "clips" else read_egtea)(path, frames=frames)
     if skip or sum(map(len, splits.values())) <= CHECKED_CLIPS:
         notes += drop_broken(splits, skip=skip)
+        notes += series_notes(str(path) for split in splits.values() for path in split.images)
         if empty := [names[c] for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:
             raise LongtailError(f"classes without a training clip that can be read: {brief(empty)}")
     return _Raw(splits=splits, class_names=names, look=_CLIP_SETS[name], notes=notes)

@@ -11,7 +11,6 @@ import bisect
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,23 @@ import torch
 from torch import Tensor
 
 from longtail.data.photos import check_images, is_image, read_image
+from longtail.data.series import frame_series
 from longtail.errors import LongtailError
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["EXTENSIONS", "Clip", "check_clip", "frame_files", "is_video", "open_clip", "read_frames", "sample_frames"]
+__all__ = [
+    "EXTENSIONS",
+    "Clip",
+    "check_clip",
+    "frame_files",
+    "image_names",
+    "is_video",
+    "open_clip",
+    "read_frames",
+    "sample_frames",
+]
 
 EXTENSIONS = frozenset(
     ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
@@ -60,14 +70,28 @@ def is_video(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
-def frame_files(folder: str | Path) -> list[str]:
-    """The images in a folder, ``frame_2`` before ``frame_10``; none if it holds none or is no folder."""
+def image_names(folder: str | Path) -> list[str]:
+    """The names of the images in a folder; none if it holds none or is no folder."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if is_image(entry.name)]
+        return [entry.name for entry in os.scandir(folder) if is_image(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    names.sort(key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
-    return [os.path.join(folder, name) for name in names]
+
+
+def frame_files(folder: str | Path) -> list[str]:
+    """The frames in a folder, ``frame_2`` before ``frame_10``; none if it holds no image or is no folder.
+
+    Raises:
+        LongtailError: it holds several series of images, any of which could be the frames.
+    """
+    names = image_names(folder)
+    series = frame_series(names)
+    if names and not series.frames:
+        raise LongtailError(
+            f"{folder} holds {len(series.others)} series of images ({', '.join(list(series.others)[:5])}), and which "
+            "of them are the frames is not clear: keep one in the folder, or call it img_*"
+        )
+    return [os.path.join(folder, name) for name in series.frames]
 
 
 def _av() -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.files import clips_below, images_below
 from longtail.data.loader import Loader
-from longtail.data.video import frame_files
+from longtail.data.video import image_names
 from longtail.data.walk import Passed
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats
@@ -185,7 +185,7 @@ def image_files(
     found, passed, missing = list[str](), Passed(), list[str]()
     item = "clip" if clips else "image file"
     for path in (one for given in paths for one in _expanded(given)):
-        if clips and frame_files(path):
+        if clips and image_names(path):
             found.append(str(path))
         elif path.is_dir():
             inside = clips_below(path, passed) if clips else sorted(images_below(path, passed))
