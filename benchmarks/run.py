@@ -12,6 +12,7 @@ import os
 import cdbw_step
 import cifar_epoch
 import detection_ap
+import difficulty_update
 import import_time
 import sampler
 import video
@@ -20,6 +21,7 @@ from common import Row, cores, hardware, save
 BENCHMARKS = {
     "sampler": sampler.benchmark,
     "cdbw_step": cdbw_step.benchmark,
+    "difficulty_update": difficulty_update.benchmark,
     "import_time": import_time.benchmark,
     "cifar_epoch": cifar_epoch.benchmark,
     "detection_ap": detection_ap.benchmark,

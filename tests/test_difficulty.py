@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import io
 import math
 import pickle
@@ -15,9 +17,10 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from longtail.difficulty import ClassDifficulty, all_reduce_sum
+from longtail.difficulty import ClassDifficulty, DifficultyOptions, all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import (
+    add_class_sums,
     class_performance,
     class_sums,
     difficulty_weights,
@@ -25,6 +28,7 @@ from longtail.functional import (
     performance_bias,
     shrunk_performance,
 )
+from longtail.methods.cdb_w import CDBW
 
 
 def answers(accuracy: list[float], samples: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,6 +203,25 @@ def test_error_names_the_absent_classes_and_changes_nothing():
     assert difficulty.step([0.5] * 9).tolist() == [1] * 9
 
 
+# Options
+
+
+def test_the_options_are_named_in_one_place():
+    """Keywords, their defaults and what they mean are those of `DifficultyOptions`."""
+    fields = {field.name: field.default for field in dataclasses.fields(DifficultyOptions)}
+    keywords = inspect.signature(ClassDifficulty).parameters
+    assert {name: p.default for name, p in keywords.items()} == {
+        "num_classes": inspect.Parameter.empty,
+        "class_counts": None,
+    } | fields
+    assert ClassDifficulty(3, tau="log", eps=0.1).options == DifficultyOptions(tau="log", eps=0.1)
+    for described in (ClassDifficulty, CDBW):
+        for name in fields:
+            assert f"        {name}: " in described.__doc__, f"{described.__name__} does not say what {name} is"
+    with pytest.raises(TypeError, match="'tua'"):
+        ClassDifficulty(3, tua=2)
+
+
 # Mistakes
 
 
@@ -289,6 +312,32 @@ def test_a_step_is_the_measure_of_what_was_counted_then_shrunk(measure):
     performance = shrunk_performance(*class_performance(sums, measure=measure), strength=5)
     assert torch.equal(difficulty.performance, performance)
     assert torch.equal(difficulty.bias, performance_bias(performance, quantile=0.2))
+
+
+@every_measure
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_ignored_targets_are_as_if_they_were_not_there(measure, dtype):
+    logits, target = torch.randn(2, 4, 5, 6), torch.randint(4, (2, 5, 6))
+    target[torch.rand(target.shape) < 0.3] = 255
+    logits[0, 0, 0, 0], target[0, 0, 0] = math.nan, 255
+    kept = target != 255
+    rows = ClassDifficulty(4, measure=measure)
+    rows.update(logits.movedim(1, -1)[kept], target[kept])
+    dense = ClassDifficulty(4, measure=measure)
+    dense.update(logits, target.to(dtype), ignore_index=255)
+    assert torch.equal(dense.get_extra_state(), rows.get_extra_state())
+    with pytest.raises(LongtailError, match="label 255 is out of range"):
+        dense.update(logits, target.to(dtype))
+    assert torch.equal(dense.get_extra_state(), rows.get_extra_state())
+
+
+@every_measure
+def test_updates_add_up_to_the_sums_of_all_samples(measure):
+    logits, target = torch.randn(50, 4), torch.randint(4, (50,))
+    sums = torch.zeros_like(class_sums(logits, target, num_classes=4, measure=measure))
+    for z, y in zip(logits.split(9), target.split(9), strict=True):
+        add_class_sums(sums, z, y, measure=measure)
+    assert torch.equal(sums, class_sums(logits, target, num_classes=4, measure=measure))
 
 
 def test_a_performance_that_is_given_is_not_shrunk():

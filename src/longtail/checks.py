@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
 
-__all__: list[str] = []
+__all__ = [
+    "by_place",
+    "check_choice",
+    "check_labels",
+    "check_range",
+    "checked_performance",
+    "class_indices",
+    "counts_as_float64",
+    "extremes",
+    "full_precision",
+    "has_weight",
+    "is_table",
+    "numbers",
+]
 
 _LARGEST = 1e18  # with room to the largest int64
 
@@ -40,29 +54,89 @@ def check_choice(value: object, name: str, known: Sequence[str]) -> None:
         raise LongtailError(f"unknown {name} {value!r}: known are {', '.join(known)}")
 
 
-def check_labels(target: Tensor, num_classes: int, *, values: bool = True) -> None:
-    """Raise unless ``target`` holds integers in ``[0, num_classes)``; reading ``values`` waits for the device."""
+def extremes(values: Tensor) -> tuple[int, int] | None:
+    """The smallest and the largest of some integers; it waits for the device.
+
+    None where there are none, and where they cannot be read: while a graph is traced, and inside ``torch.func.vmap``.
+    """
+    if values.numel() == 0 or torch.compiler.is_compiling():
+        return None
+    try:
+        low, high = torch.aminmax(values)
+        return int(low), int(high)
+    except RuntimeError:  # what other tracers and vmap say
+        return None
+
+
+def class_indices(target: Tensor) -> Tensor:
+    """Targets as int64; raises unless they are integers of any type."""
     if not isinstance(target, Tensor):
         raise LongtailError(f"targets must be a tensor of class indices, not {type(target).__name__}")
+    if target.dtype == torch.int64:
+        return target
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise LongtailError(f"targets must be class indices (integers), not {str(target.dtype).removeprefix('torch.')}")
-    if not values or target.numel() == 0:
-        return
-    low, high = (int(v) for v in torch.aminmax(target))
-    if low < 0 or high >= num_classes:
-        label = low if low < 0 else high
-        raise LongtailError(f"label {label} is out of range: {num_classes} classes have labels 0 to {num_classes - 1}")
+    return target.to(torch.int64)
 
 
-def numbers(values: object, name: str, *, dtype: torch.dtype) -> Tensor:
-    """A tensor as it is but for its type; a list or an array of numbers as a tensor."""
+def check_labels(label: Tensor, num_classes: int) -> None:
+    """Raise unless all of ``label`` is in ``[0, num_classes)``, as far as `extremes` can be read."""
+    found = extremes(label)
+    if found is not None and (found[0] < 0 or found[1] >= num_classes):
+        label_ = found[0] if found[0] < 0 else found[1]
+        raise LongtailError(f"label {label_} is out of range: {num_classes} classes have labels 0 to {num_classes - 1}")
+
+
+def numbers(values: object, name: str, *, dtype: torch.dtype | None) -> Tensor:
+    """One number a class, ``[C]``: a tensor as it is but for its type; a list or an array as a tensor.
+
+    A pandas Series and a dictionary (`collections.Counter`) are read by their keys, which must be the class indices.
+    """
     try:
-        return torch.as_tensor(values, dtype=dtype)
+        return torch.as_tensor(_by_class(values, name), dtype=dtype)
+    except LongtailError:
+        raise
     except (TypeError, ValueError, RuntimeError):
         raise LongtailError(f"{name} are {reprlib.repr(values)}: give a list of numbers, one a class") from None
 
 
-def counts_as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
+def _by_class(values: Any, name: str) -> Any:
+    if is_table(values) and not hasattr(values, "to_list"):
+        raise LongtailError(f"{name} are a {type(values).__name__}: give one of its columns, indexed by class")
+    if not is_table(values) and not isinstance(values, Mapping):
+        return values
+    by_key = dict(values.items())
+    whole = all(isinstance(key, Real) and not isinstance(key, bool) and float(key).is_integer() for key in by_key)
+    if whole and len(by_key) == len(values) and set(by_key) == set(range(len(by_key))):
+        return [by_key[c] for c in range(len(by_key))]
+    what = f"{name} are a {type(values).__name__} with the keys {reprlib.repr(list(by_key))}, not 0 to C - 1"
+    if not is_table(values):
+        raise LongtailError(f"{what}: give a list, one number a class, in the order of the class indices")
+    fill = ", fill_value=0" if name == "class_counts" else ""
+    then = f".reindex(range(C){fill})" if whole else f".reindex(class_names{fill}).to_list()"
+    raise LongtailError(f"{what}: bring it into the order of the class indices, which count from 0, with {then}")
+
+
+def is_table(values: object) -> bool:
+    """Whether ``values`` is a Series or DataFrame of pandas or its like, which holds its values by label."""
+    return hasattr(type(values), "sort_index")
+
+
+def has_weight(source: object) -> bool:
+    """Whether ``source`` is an object that carries class weights, and not the weights themselves."""
+    return hasattr(source, "weight") and not is_table(source)
+
+
+def by_place(values: Any, name: str) -> Any:
+    """One entry a sample, in order: a Series without its index; everything else as it is."""
+    if not is_table(values):
+        return values
+    if not hasattr(values, "to_list"):
+        raise LongtailError(f"{name} is a {type(values).__name__}: give one of its columns")
+    return values.to_list() if values.dtype == object else values.to_numpy(copy=True)
+
+
+def counts_as_float64(class_counts: Tensor | Sequence[int] | Mapping[int, int]) -> Tensor:
     """Class counts ``[C]`` as float64 on the CPU, checked."""
     counts = numbers(class_counts, "class_counts", dtype=torch.float64).detach().cpu()
     if counts.ndim != 1 or not len(counts) or not bool(torch.isfinite(counts).all()) or bool((counts < 0).any()):
@@ -72,7 +146,7 @@ def counts_as_float64(class_counts: Tensor | Sequence[int]) -> Tensor:
 
 def checked_performance(performance: Tensor) -> Tensor:
     """Class performance ``[C]`` in full precision; raises on NaN and on values outside [0, 1]."""
-    performance = full_precision(torch.as_tensor(performance))
+    performance = full_precision(numbers(performance, "performances", dtype=None))
     if performance.ndim != 1 or not len(performance):
         raise LongtailError(f"performance must have shape [C], one value a class, not {list(performance.shape)}")
     good = (performance >= 0) & (performance <= 1 + 1e-6)  # an average of ones may round to a little above 1

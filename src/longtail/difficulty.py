@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
+import re
+import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 import torch.distributed as dist
@@ -15,8 +19,8 @@ from longtail.errors import LongtailError
 from longtail.functional import (
     Measure,
     TauRule,
+    add_class_sums,
     class_performance,
-    class_sums,
     difficulty_weights,
     dynamic_tau,
     performance_bias,
@@ -25,7 +29,16 @@ from longtail.functional import (
     sums_shape,
 )
 
-__all__ = ["Absent", "ClassDifficulty", "Normalize", "Shrinkage", "Source", "all_reduce_sum"]
+__all__ = [
+    "Absent",
+    "ClassDifficulty",
+    "DifficultyOptions",
+    "Normalize",
+    "Shrinkage",
+    "Source",
+    "all_reduce_sum",
+    "describe_options",
+]
 
 Absent = Literal["keep", "hard", "error"]
 """What becomes of a class that the held-out split lacks."""
@@ -39,22 +52,96 @@ Shrinkage = float | Literal["auto"]
 Source = Literal["held-out", "train"]
 """The samples on which the difficulty is measured."""
 
-# The one place of the defaults: ClassDifficulty and the CDB methods take them from here.
-DEFAULT_TAU: float | TauRule = 2.0
-DEFAULT_MAX_TAU = 5.0
-DEFAULT_EPS = 0.01
-DEFAULT_POWER = 2.0
-DEFAULT_MIN_DIFFICULTY = 0.0
-DEFAULT_MOMENTUM = 0.8
-DEFAULT_NORMALIZE: Normalize = True
-METHOD_NORMALIZE: Normalize = "samples"  # of the methods, which know the class counts
-DEFAULT_ABSENT: Absent = "keep"
-DEFAULT_BIAS_QUANTILE = 0.0
-DEFAULT_MEASURE: Measure = "recall"
-DEFAULT_SHRINKAGE: Shrinkage = 0.0
-DEFAULT_SOURCE: Source = "held-out"
+_Class = TypeVar("_Class", bound=type)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DifficultyOptions:
+    """The hyperparameters of the difficulty: names, defaults and meaning of all that `ClassDifficulty` takes.
+
+    `ClassDifficulty` and the methods that are built on it have these fields as keywords of their own.
+
+    Args:
+        tau: Focusing parameter: a number >= 0, or a rule: ``linear``, ``poly``, ``log``, ``sigmoid`` (the paper's),
+            ``accv``, ``code2020``; see `longtail.functional.dynamic_tau`.
+        max_tau: Upper bound of tau for the paper's rules (T_M; the paper uses 5).
+        eps: Keeps the bias finite (Eq. 5); in (0, 1); 0.01 in the paper.
+        power: Exponent of the rule ``poly``; the paper does not print it.
+        min_difficulty: Floor of the difficulty, in [0, 1]; above 0, a perfect class keeps some weight.
+        momentum: Share of the previous performance in the new one, in [0, 1); 0: no smoothing. The first measurement
+            of a class is taken as it is.
+        normalize: True: scale the weights so that they sum to C, as in the public code. ``samples``: so that their mean
+            over the training samples is 1, which keeps the size of the gradient steps when the easy classes hold most
+            samples (needs the class counts). False: as they are, as in the paper's formula.
+        absent: A class without samples since the last step: ``keep`` its last performance (if it never had one, it
+            takes no part: weight 1), ``hard`` counts it as performance 0, ``error`` raises.
+        bias_quantile: In [0, 0.5): quantiles of the classes that take the place of the best and the worst one in the
+            bias, which does not then depend on a single class; 0 is Eq. 5.
+        measure: What is counted as the performance of a class: ``recall`` is its accuracy (Eq. 1); ``soft`` (mean
+            probability of the true class), ``loss`` (``exp(-mean loss)``) and ``ap`` (average precision; it keeps
+            ``4096 * C`` bytes), which need logits, ``precision`` and ``f1``; see `longtail.functional.measures`.
+        shrinkage: Draws a class towards the performance of all samples, as if it had so many more of them that did as
+            well as those; ``auto`` estimates the number, so that differences that are no larger than chance vanish
+            (see `longtail.functional.shrunk_performance`). 0: off.
+        source: Where the samples come from: ``held-out``, or ``train``: the predictions on the training batches, made
+            before each step; no held-out split is needed then. Training loops read it; it does not change what is
+            computed.
+
+    Raises:
+        LongtailError: a hyperparameter outside its range.
+    """
+
+    tau: float | TauRule = 2.0
+    max_tau: float = 5.0
+    eps: float = 0.01
+    power: float = 2.0
+    min_difficulty: float = 0.0
+    momentum: float = 0.8
+    normalize: Normalize = True
+    absent: Absent = "keep"
+    bias_quantile: float = 0.0
+    measure: Measure = "recall"
+    shrinkage: Shrinkage = 0.0
+    source: Source = "held-out"
+
+    def __post_init__(self) -> None:
+        check_range(self.momentum, "momentum", 0, 1, open_high=True)
+        check_range(self.min_difficulty, "min_difficulty", 0, 1)
+        check_choice(self.absent, "absent policy", get_args(Absent))
+        check_choice(self.source, "source", get_args(Source))
+        check_range(self.bias_quantile, "bias_quantile", 0, 0.5, open_high=True)
+        if self.shrinkage != "auto":
+            check_range(self.shrinkage, "shrinkage", 0, math.inf, open_high=True)
+        check_choice(self.measure, "measure", get_args(Measure))
+        if not isinstance(self.normalize, bool) and self.normalize != "samples":
+            raise LongtailError(f"normalize is {self.normalize!r}: it must be True, False or 'samples'")
+        dynamic_tau(0.0, growth="poly", max_tau=self.max_tau, eps=self.eps, power=self.power)  # whichever rule is used
+        self.tau_of(torch.zeros(()))
+
+    def tau_of(self, bias: Tensor) -> Tensor:
+        """tau as a scalar, whether it is a number or follows from the bias."""
+        return resolve_tau(bias, tau=self.tau, max_tau=self.max_tau, eps=self.eps, power=self.power)
+
+
+def describe_options(cls: _Class) -> _Class:
+    """Class decorator: the docstring's line ``{options}`` becomes the meaning of each field of `DifficultyOptions`."""
+    own = inspect.cleandoc(DifficultyOptions.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
+    if cls.__doc__:  # python -OO drops them
+        place = re.search(r"^( *)\{options\}$", cls.__doc__, re.MULTILINE)
+        assert place, f"the docstring of {cls.__name__} has no line {{options}}"
+        cls.__doc__ = cls.__doc__.replace(place[0], textwrap.indent(textwrap.dedent(own), place[1]))
+    return cls
+
+
+def _with_options(init: Callable[..., None]) -> Callable[..., None]:
+    """Let the signature name every field of `DifficultyOptions` in place of ``**options``."""
+    own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = inspect.signature(DifficultyOptions).parameters.values()
+    cast(Any, init).__signature__ = inspect.Signature([*own, *options])
+    return init
+
+
+@describe_options
 class ClassDifficulty(nn.Module):
     """Difficulty of each class, measured on a held-out split while the model trains (Eq. 1-10).
 
@@ -81,31 +168,11 @@ class ClassDifficulty(nn.Module):
 
     Args:
         num_classes: C.
-        tau: Focusing parameter: a number >= 0, or a rule of `longtail.functional.dynamic_tau`.
-        max_tau: Upper bound of tau for the paper's rules.
-        eps: Keeps the bias finite (Eq. 5); in (0, 1).
-        power: Exponent of the rule ``poly``.
-        min_difficulty: Floor of the difficulty, in [0, 1]; above 0, a perfect class keeps some weight.
-        momentum: Share of the previous performance in the new one, in [0, 1); 0: no smoothing. The first measurement
-            of a class is taken as it is.
-        normalize: True: scale the weights so that they sum to C. ``"samples"``: so that their mean over the training
-            samples is 1, which keeps the size of the gradient steps when the easy classes hold most samples (needs
-            ``class_counts``). False: as they are.
         class_counts: Training samples of each class, ``[C]``; only ``normalize="samples"`` uses them.
-        absent: A class without samples since the last step: ``"keep"`` its last performance (if it never had one, it
-            takes no part: weight 1), ``"hard"`` counts it as performance 0, ``"error"`` raises.
-        bias_quantile: In [0, 0.5): quantiles of the classes that take the place of the best and the worst one in the
-            bias, which does not then depend on a single class; 0 is Eq. 5.
-        measure: What is counted as the performance of a class: ``"recall"`` is its accuracy (Eq. 1); ``"soft"``,
-            ``"loss"`` and ``"ap"``, which need logits, ``"precision"`` and ``"f1"`` are defined in
-            `longtail.functional.measures`. ``"ap"`` keeps ``4096 * C`` bytes.
-        shrinkage: Draws a class towards the performance of all samples, as if it had so many more of them that did as
-            well as those; ``"auto"`` estimates the number, so that differences that are no larger than chance vanish
-            (see `longtail.functional.shrunk_performance`). 0: off.
-        source: ``"held-out"`` or ``"train"``: where the samples come from. Training loops read it; it does not change
-            what is computed.
+        {options}
 
     Attributes:
+        options: `DifficultyOptions`, the hyperparameters.
         weight: float32 ``[C]``, the class weights.
         performance: float32 ``[C]`` in [0, 1]; NaN for a class that was never measured.
         bias: float32 scalar, Eq. 5; 0 before the first step.
@@ -122,84 +189,49 @@ class ClassDifficulty(nn.Module):
     tau: Tensor
     steps: Tensor
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        tau: float | TauRule = DEFAULT_TAU,
-        max_tau: float = DEFAULT_MAX_TAU,
-        eps: float = DEFAULT_EPS,
-        power: float = DEFAULT_POWER,
-        min_difficulty: float = DEFAULT_MIN_DIFFICULTY,
-        momentum: float = DEFAULT_MOMENTUM,
-        normalize: Normalize = DEFAULT_NORMALIZE,
-        absent: Absent = DEFAULT_ABSENT,
-        bias_quantile: float = DEFAULT_BIAS_QUANTILE,
-        measure: Measure = DEFAULT_MEASURE,
-        shrinkage: Shrinkage = DEFAULT_SHRINKAGE,
-        source: Source = DEFAULT_SOURCE,
-        class_counts: Sequence[int] | Tensor | None = None,
-    ) -> None:
+    @_with_options
+    def __init__(self, num_classes: int, *, class_counts: Sequence[int] | Tensor | None = None, **options: Any) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise LongtailError(f"num_classes is {num_classes!r}: it must be an integer of at least 1")
-        check_range(momentum, "momentum", 0, 1, open_high=True)
-        check_range(min_difficulty, "min_difficulty", 0, 1)
-        check_choice(absent, "absent policy", get_args(Absent))
-        check_choice(source, "source", get_args(Source))
-        check_range(bias_quantile, "bias_quantile", 0, 0.5, open_high=True)
-        if shrinkage != "auto":
-            check_range(shrinkage, "shrinkage", 0, math.inf, open_high=True)
-        shape = sums_shape(measure, num_classes)
-        if not isinstance(normalize, bool) and normalize != "samples":
-            raise LongtailError(f"normalize is {normalize!r}: it must be True, False or 'samples'")
-        if normalize == "samples" and class_counts is None:
-            raise LongtailError("normalize='samples' needs class_counts: the number of training samples of each class")
-        self._shares: Tensor | None = None
-        if normalize == "samples":
-            counts = counts_as_float64([] if class_counts is None else class_counts)
-            if counts.shape != (num_classes,) or not bool(counts.any()):
-                raise LongtailError(f"class_counts must be {num_classes} numbers >= 0 that are not all 0")
-            self._shares = (counts / counts.sum()).float()
         self.num_classes = num_classes
-        self.momentum = momentum
-        self.min_difficulty = min_difficulty
-        self.normalize = normalize
-        self.absent = absent
-        self.bias_quantile = bias_quantile
-        self.measure: Measure = measure
-        self.shrinkage: Shrinkage = shrinkage
-        self.source: Source = source
-        dynamic_tau(0.0, growth="poly", max_tau=max_tau, eps=eps, power=power)  # checks all, whichever rule is in use
-        self._tau_options: dict[str, Any] = {"tau": tau, "max_tau": max_tau, "eps": eps, "power": power}
+        self.options = DifficultyOptions(**options)
+        self._shares = _shares(class_counts, num_classes) if self.options.normalize == "samples" else None
         self.register_buffer("weight", torch.ones(num_classes))
         self.register_buffer("performance", torch.full((num_classes,), torch.nan))
         self.register_buffer("bias", torch.zeros(()))
-        self.register_buffer("tau", resolve_tau(torch.zeros(()), **self._tau_options))
+        self.register_buffer("tau", self.options.tau_of(torch.zeros(())))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        shape = sums_shape(self.options.measure, num_classes)
         self._counts = torch.zeros(shape, dtype=torch.int64)  # by default: right answers, samples
+
+    @property
+    def source(self) -> Source:
+        """Where the samples come from."""
+        return self.options.source
 
     @property
     def difficulty(self) -> Tensor:
         """``max(1 - performance, min_difficulty)`` (Eq. 2), float32 ``[C]``; NaN for a class never measured."""
-        return (1 - self.performance).clamp(min=self.min_difficulty, max=1)
+        return (1 - self.performance).clamp(min=self.options.min_difficulty, max=1)
 
-    @torch.no_grad()
-    def update(self, prediction: Tensor, target: Tensor) -> None:
+    def update(self, prediction: Tensor, target: Tensor, *, ignore_index: int = -100) -> None:
         """Count the answers of one batch, on whatever device it is.
 
         Args:
             prediction: Logits ``[B, C]`` or class indices ``[B]``; dense ``[B, C, d1, ...]`` or ``[B, d1, ...]``.
                 An index that is no class counts as a wrong answer.
-            target: Class indices ``[B]``, dense ``[B, d1, ...]``.
+            target: Class indices of any integer type, ``[B]``, dense ``[B, d1, ...]``.
+            ignore_index: Targets with this value are not counted, as in the loss.
 
         Raises:
-            LongtailError: a label outside [0, C), NaN logits, shapes that do not fit, or class indices where the
+            LongtailError: another label outside [0, C), NaN logits, shapes that do not fit, or class indices where the
                 measure needs logits; nothing is counted then.
         """
         check = self.source == "held-out"
-        sums = class_sums(prediction, target, num_classes=self.num_classes, measure=self.measure, check=check)
-        self._counts += sums.to(self._counts.device)
+        add_class_sums(
+            self._counts, prediction, target, measure=self.options.measure, check=check, ignore_index=ignore_index
+        )
 
     @torch.no_grad()
     def step(self, performance: Tensor | None = None) -> Tensor:
@@ -217,22 +249,8 @@ class ClassDifficulty(nn.Module):
             LongtailError: nothing was counted, a performance outside [0, 1], or a class without samples under
                 ``absent="error"``; the state is unchanged then.
         """
-        measured = self._measured(performance)
-        smoothed = self.momentum * self.performance + (1 - self.momentum) * measured
-        new = torch.where(self.performance.isnan(), measured, smoothed)
-        new = torch.where(measured.isnan(), self.performance, new)
-        known = ~new.isnan()
-        bias = performance_bias(new[known], eps=self._tau_options["eps"], quantile=self.bias_quantile)
-        tau = resolve_tau(bias, **self._tau_options)
-        weight = torch.ones_like(self.weight)
-        weight[known] = difficulty_weights(
-            new[known], tau=float(tau), min_difficulty=self.min_difficulty, normalize=bool(self.normalize)
-        )
-        if self._shares is not None:
-            shares = self._shares.to(weight.device) * known
-            mean = (shares * weight).sum() / shares.sum()
-            if bool(mean > 0):  # else no class with training samples is difficult
-                weight[known] /= mean
+        new = self._smoothed(self._measured(performance))
+        bias, tau, weight = self._weights(new)
         # In place: whoever holds one of these tensors sees the new values.
         for buffer, value in zip(
             (self.performance, self.bias, self.tau, self.weight), (new, bias, tau, weight), strict=True
@@ -242,13 +260,39 @@ class ClassDifficulty(nn.Module):
         self._counts.zero_()
         return weight
 
+    def _smoothed(self, measured: Tensor) -> Tensor:
+        """Performance ``[C]`` after what was measured; NaN for a class that never was."""
+        momentum = self.options.momentum
+        smoothed = momentum * self.performance + (1 - momentum) * measured
+        new = torch.where(self.performance.isnan(), measured, smoothed)
+        return torch.where(measured.isnan(), self.performance, new)
+
+    def _weights(self, performance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bias, tau and weights ``[C]`` from the performance; weight 1 where this is NaN."""
+        options, known = self.options, ~performance.isnan()
+        bias = performance_bias(performance[known], eps=options.eps, quantile=options.bias_quantile)
+        tau = options.tau_of(bias)
+        weight = torch.ones_like(self.weight)
+        weight[known] = difficulty_weights(
+            performance[known],
+            tau=float(tau),
+            min_difficulty=options.min_difficulty,
+            normalize=bool(options.normalize),
+        )
+        if self._shares is not None:
+            shares = self._shares.to(weight.device) * known
+            mean = (shares * weight).sum() / shares.sum()
+            if bool(mean > 0):  # else no class with training samples is difficult
+                weight[known] /= mean
+        return bias, tau, weight
+
     def _measured(self, performance: Tensor | None) -> Tensor:
         """This round's performance ``[C]``, NaN where a class is absent and ``absent="keep"``."""
         if performance is None:
-            measured, samples = class_performance(all_reduce_sum(self._counts), measure=self.measure)
+            measured, samples = class_performance(all_reduce_sum(self._counts), measure=self.options.measure)
             if not bool(samples.any()):
                 raise LongtailError("no prediction since the last step: call update(prediction, target) first")
-            measured = shrunk_performance(measured, samples, strength=self.shrinkage)
+            measured = shrunk_performance(measured, samples, strength=self.options.shrinkage)
         else:
             measured = numbers(performance, "performances", dtype=torch.float32).to(self.performance.device)
             if measured.shape != self.performance.shape:
@@ -257,14 +301,14 @@ class ClassDifficulty(nn.Module):
         if bool(absent.all()):
             raise LongtailError("no class was measured: every performance is NaN")
         checked_performance(torch.where(absent, 0, measured))
-        if self.absent == "error" and bool(absent.any()):
+        if self.options.absent == "error" and bool(absent.any()):
             missing = absent.nonzero().flatten().tolist()
             where = "the held-out split has" if self.source == "held-out" else "this epoch had"
             raise LongtailError(
                 f"{where} no sample of class {', '.join(map(str, missing[:5]))}"
                 f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}: add some, or use absent='keep'"
             )
-        return measured.nan_to_num(0.0) if self.absent == "hard" else measured
+        return measured.nan_to_num(0.0) if self.options.absent == "hard" else measured
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassDifficulty:
         def keep_dtype(tensor: Tensor) -> Tensor:
@@ -281,17 +325,18 @@ class ClassDifficulty(nn.Module):
         self._counts.copy_(state)
 
     def extra_repr(self) -> str:
-        options = self._tau_options | {
-            "min_difficulty": self.min_difficulty,
-            "momentum": self.momentum,
-            "normalize": self.normalize,
-            "absent": self.absent,
-            "bias_quantile": self.bias_quantile,
-            "measure": self.measure,
-            "shrinkage": self.shrinkage,
-            "source": self.source,
-        }
+        options = dataclasses.asdict(self.options)
         return ", ".join([str(self.num_classes), *(f"{name}={value!r}" for name, value in options.items())])
+
+
+def _shares(class_counts: Sequence[int] | Tensor | None, num_classes: int) -> Tensor:
+    """Each class's share of the training samples, float32 ``[C]``."""
+    if class_counts is None:
+        raise LongtailError("normalize='samples' needs class_counts: the number of training samples of each class")
+    counts = counts_as_float64(class_counts)
+    if counts.shape != (num_classes,) or not bool(counts.any()):
+        raise LongtailError(f"class_counts must be {num_classes} numbers >= 0 that are not all 0")
+    return (counts / counts.sum()).float()
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:

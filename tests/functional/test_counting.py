@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
 from longtail.errors import LongtailError
@@ -28,10 +30,41 @@ def test_logits_and_indices_count_alike_also_when_dense():
     assert int(counts[1].sum()) == target.numel()
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64])
 def test_any_integer_type(dtype):
     labels = torch.tensor([0, 1, 1]).to(dtype)
     assert correct_counts(labels, labels, num_classes=2).tolist() == [[1, 2], [1, 2]]
+    assert top_k_hits(torch.eye(3), labels, k=1).tolist() == [True, True, False]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 2, 9, 255]), st.integers(0, 3)), max_size=8),
+    st.sampled_from([0, 2, 9, 255, -100]),
+)
+def test_ignored_samples_are_as_if_they_were_not_there(pairs, ignored):
+    """Also where the ignored index is a class; any other index that is no class is refused."""
+    target = torch.tensor([y for y, _ in pairs], dtype=torch.int64)
+    prediction = torch.tensor([p for _, p in pairs], dtype=torch.int64)
+    kept = target != ignored
+    if bool((target[kept] > 2).any()):
+        with pytest.raises(LongtailError, match=r"label (9|255) is out of range"):
+            correct_counts(prediction, target, num_classes=3, ignore_index=ignored)
+        return
+    expected = correct_counts(prediction[kept], target[kept], num_classes=3)
+    for dtype in (torch.int64, torch.uint8):
+        counts = correct_counts(prediction, target.to(dtype), num_classes=3, ignore_index=ignored)
+        assert torch.equal(counts, expected)
+
+
+def test_an_ignored_index_below_zero_is_no_label_of_a_type_without_a_sign():
+    """-100 and 156 are the same byte."""
+    with pytest.raises(LongtailError, match="label 156 is out of range"):
+        correct_counts(torch.tensor([0]), torch.tensor([156], dtype=torch.uint8), num_classes=3)
+
+
+def test_nan_logits_of_ignored_samples_do_not_matter():
+    logits, target = torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), torch.tensor([0, 255])
+    assert correct_counts(logits, target, num_classes=2, ignore_index=255).tolist() == [[1, 0], [1, 0]]
 
 
 def test_a_predicted_index_that_is_no_class_is_a_wrong_answer():
@@ -47,7 +80,7 @@ def test_an_empty_batch_counts_nothing():
     ("prediction", "target", "message"),
     [
         (torch.zeros(2, 3), torch.tensor([0, 3]), "label 3 is out of range: 3 classes have labels 0 to 2"),
-        (torch.zeros(2, 3), torch.tensor([-100, 0]), "label -100 is out of range"),
+        (torch.zeros(2, 3), torch.tensor([-1, 0]), "label -1 is out of range"),
         (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "targets must be class indices"),
         (torch.zeros(2, 4), torch.tensor([0, 1]), r"logits \[B, 3\]"),
         (torch.zeros(3, 3), torch.tensor([0, 1]), r"shape \[3, 3\]"),

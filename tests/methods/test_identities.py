@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import longtail
-from longtail import difficulty as defaults
+from longtail.difficulty import DifficultyOptions
 from longtail.errors import LongtailError
 from longtail.functional import effective_number_weights
 from longtail.methods import ClassStats, Parts, get_method
@@ -143,10 +143,9 @@ def test_the_defaults_are_in_one_place():
     for cls in (CDBW, CDBWFL, CDBS):
         difficulty = longtail.ClassDifficulty(3, class_counts=[5, 2, 1], normalize=cls().normalize)
         assert repr(cls().difficulty([5, 2, 1])) == repr(difficulty)
-        names = ("tau", "max_tau", "eps", "power", "min_difficulty", "momentum", "absent")
-        for name in (*names, "bias_quantile", "measure", "shrinkage", "source"):
-            assert getattr(cls(), name) == getattr(defaults, f"DEFAULT_{name.upper()}")
-        assert cls().normalize == defaults.METHOD_NORMALIZE
+        for field in dataclasses.fields(DifficultyOptions):
+            expected = "samples" if field.name == "normalize" else field.default
+            assert getattr(cls(), field.name) == expected
 
 
 @pytest.mark.parametrize(

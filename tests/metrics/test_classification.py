@@ -122,6 +122,23 @@ def test_indices_have_no_top_five_and_mixing_has_none_either(batch):
     assert metric.compute()["top5"] is None
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("indices", [False, True])
+@pytest.mark.parametrize("metric_class", [ShotAccuracy, Classification])
+def test_ignored_samples_are_as_if_they_were_not_there(metric_class, indices, dtype, batch):
+    logits, target = batch[0].clone(), batch[1].clone()
+    target[::3] = 255
+    logits[0], kept = math.nan, target != 255
+    prediction = torch.where(kept, logits.argmax(1), -1) if indices else logits
+    some, rest = metric_class(COUNTS), metric_class(COUNTS)
+    some.update(prediction, target.to(dtype), ignore_index=255)
+    rest.update(prediction[kept], target[kept])
+    found, expected = some.compute(), rest.compute()
+    if metric_class is Classification:
+        assert torch.equal(found.pop("confusion"), expected.pop("confusion"))
+    assert found == expected
+
+
 def test_one_class_and_thousands():
     single = Classification([5])
     single.update(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))

@@ -25,6 +25,7 @@ from longtail.functional.losses import focal_loss, hinge_loss, mse_loss, sigmoid
 from longtail.functional.margins import ldam_loss, ldam_margins
 from longtail.functional.measures import (
     Measure,
+    add_class_sums,
     class_performance,
     class_sums,
     shrinkage_strength,
@@ -37,6 +38,7 @@ from longtail.functional.rivals import seesaw_loss, sigmoid_equalization_loss, s
 __all__ = [
     "Measure",
     "TauRule",
+    "add_class_sums",
     "class_means",
     "class_performance",
     "class_sums",

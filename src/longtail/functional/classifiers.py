@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from longtail.checks import check_labels, check_range, full_precision
+from longtail.checks import check_labels, check_range, class_indices, full_precision
 
 __all__ = ["class_means", "tau_normalized"]
 
@@ -48,6 +48,7 @@ def class_means(features: Tensor, target: Tensor, *, num_classes: int) -> tuple[
     Raises:
         LongtailError: a target outside [0, C).
     """
+    target = class_indices(target)
     check_labels(target, num_classes)
     features = full_precision(features)
     count = torch.bincount(target, minlength=num_classes)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from longtail.checks import check_range, counts_as_float64
+from longtail.checks import check_range, counts_as_float64, numbers
 from longtail.errors import LongtailError
 
 __all__ = [
@@ -126,7 +126,7 @@ def difficulty_probabilities(weight: Tensor | Sequence[float], class_counts: Ten
         LongtailError: weights that are negative or not finite, other lengths, or no sample at all.
     """
     counts = counts_as_float64(class_counts)
-    weight = torch.as_tensor(weight).detach().to("cpu", torch.float64)
+    weight = numbers(weight, "class weights", dtype=torch.float64).detach().cpu()
     if weight.shape != counts.shape:
         raise LongtailError(f"{list(weight.shape)} weights for {len(counts)} classes: give one a class")
     if not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):

@@ -22,16 +22,24 @@ rounded down to bins, which takes samples of one bin as tied. It depends on the 
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from longtail.checks import check_choice, check_labels, check_range, full_precision
+from longtail.checks import check_choice, check_range, full_precision
 from longtail.errors import LongtailError
-from longtail.functional.counting import predicted_classes
+from longtail.functional.counting import answers
 
-__all__ = ["Measure", "class_performance", "class_sums", "shrinkage_strength", "shrunk_performance", "sums_shape"]
+__all__ = [
+    "Measure",
+    "add_class_sums",
+    "class_performance",
+    "class_sums",
+    "shrinkage_strength",
+    "shrunk_performance",
+    "sums_shape",
+]
 
 Measure = Literal["recall", "precision", "f1", "soft", "loss", "ap"]
 """How well a class does."""
@@ -49,18 +57,25 @@ def sums_shape(measure: Measure, num_classes: int) -> tuple[int, ...]:
 
 
 def class_sums(
-    prediction: Tensor, target: Tensor, *, num_classes: int, measure: Measure = "recall", check: bool = True
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    num_classes: int,
+    measure: Measure = "recall",
+    check: bool = True,
+    ignore_index: int = -100,
 ) -> Tensor:
     """What one batch adds to the sums of a measure.
 
     Args:
         prediction: Logits ``[B, C]`` or dense ``[B, C, d1, ...]``; for ``recall``, ``precision`` and ``f1`` also class
             indices ``[B]`` (an index that is no class, such as a detector's background, is a wrong answer).
-        target: Class indices ``[B]``, dense ``[B, d1, ...]``.
+        target: Class indices of any integer type, ``[B]``, dense ``[B, d1, ...]``.
         num_classes: C.
         measure: See above.
         check: Look for labels out of range and for NaN, for which a GPU must be waited for; False: only for such labels
             on the CPU.
+        ignore_index: Targets with this value are not counted.
 
     Returns:
         int64 of the `sums_shape`, on the device of ``prediction``.
@@ -68,22 +83,50 @@ def class_sums(
     Raises:
         LongtailError: shapes, types or (where checked) values that do not fit; class indices where logits are needed.
     """
-    shape = sums_shape(measure, num_classes)
-    check_labels(target, num_classes, values=not check and target.device.type == "cpu")
-    predicted = predicted_classes(prediction, target, num_classes=num_classes, values=check)
-    sums = torch.zeros(shape, dtype=torch.int64, device=predicted.device)
-    label = target.to(predicted.device, torch.int64).flatten()
-    ones = torch.ones_like(label)
+    device = prediction.device if isinstance(prediction, Tensor) else None
+    sums = torch.zeros(sums_shape(measure, num_classes), dtype=torch.int64, device=device)
+    add_class_sums(sums, prediction, target, measure=measure, check=check, ignore_index=ignore_index)
+    return sums
+
+
+def add_class_sums(
+    sums: Tensor,
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    measure: Measure = "recall",
+    check: bool = True,
+    ignore_index: int = -100,
+) -> None:
+    """Add to ``sums``, in place, what `class_sums` says of one batch: its time does not depend on the classes.
+
+    Raises:
+        LongtailError: as `class_sums`; ``sums`` is as it was then.
+    """
+    num_classes = sums.shape[1]
+    options: dict[str, Any] = {"num_classes": num_classes, "check": check, "ignore_index": ignore_index}
+    if isinstance(prediction, Tensor) and prediction.device != sums.device:
+        sums += class_sums(prediction, target, measure=measure, **options).to(sums.device)
+        return
+    predicted, label, counted = answers(prediction, target, **options)
+    ones = torch.ones_like(label) if counted is None else counted.to(torch.int64)
     if measure in ("recall", "precision", "f1"):
-        predicted = predicted.flatten().to(torch.int64)
-        sums[0].index_add_(0, label, (predicted == label).to(torch.int64))
-        sums[1].index_add_(0, label, ones)
-        if len(sums) == 3:
+        right, samples, *others = sums.unbind()
+        hit = (predicted == label) if counted is None else (predicted == label) & counted
+        right.index_add_(0, label, hit.to(torch.int64))
+        samples.index_add_(0, label, ones)
+        for predictions in others:
             known = (predicted >= 0) & (predicted < num_classes)
-            sums[2].index_add_(0, predicted.clamp(0, num_classes - 1), known.to(torch.int64))
-        return sums
-    if prediction is predicted:
+            predictions.index_add_(0, predicted.clamp(0, num_classes - 1), known * ones)
+    elif prediction.shape == target.shape and not prediction.is_floating_point():
         raise LongtailError(f"measure {measure!r} needs logits [B, {num_classes}]: class indices hold no probability")
+    else:
+        _add_probabilities(sums, prediction.detach(), label, ones, measure)
+
+
+def _add_probabilities(sums: Tensor, prediction: Tensor, label: Tensor, ones: Tensor, measure: Measure) -> None:
+    """The sums of the measures that need logits."""
+    num_classes = sums.shape[1]
     logits = full_precision(prediction).movedim(1, -1).reshape(-1, num_classes)
     log_p = logits.log_softmax(1).nan_to_num(nan=-math.inf, neginf=-math.inf)
     if measure == "ap":
@@ -92,13 +135,12 @@ def class_sums(
         cell = bins + torch.arange(num_classes, device=bins.device) * _BINS
         own = cell.gather(1, label.unsqueeze(1)).flatten()
         sums[0].view(-1).index_add_(0, own, ones)
-        sums[1].view(-1).index_add_(0, cell.flatten(), torch.ones_like(cell.flatten()))
-        return sums
+        sums[1].view(-1).index_add_(0, cell.flatten(), ones.unsqueeze(1).expand_as(cell).flatten())
+        return
     own = log_p.gather(1, label.unsqueeze(1)).flatten()
     value = own.exp() if measure == "soft" else (-own).clamp(max=_MAX_LOSS)
-    sums[0].index_add_(0, label, (value * _UNIT).round().to(torch.int64))
+    sums[0].index_add_(0, label, (value * _UNIT).round().to(torch.int64) * ones)
     sums[1].index_add_(0, label, ones)
-    return sums
 
 
 def _log_odds(logits: Tensor, log_p: Tensor) -> Tensor:

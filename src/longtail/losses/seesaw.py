@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail.checks import check_labels, check_range
+from longtail.checks import check_range, class_indices
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional.rivals import seesaw_loss
@@ -69,7 +69,7 @@ class SeesawLoss(ClassWeightedLoss):
         return self.get_buffer("loss.counts")
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        check_labels(target, len(self.counts), values=False)
+        class_indices(target)
         if self.training:
             label, last = target.flatten(), len(self.counts) - 1
             seen = (label != self.ignore_index) & (label >= 0) & (label <= last)  # others are told of below

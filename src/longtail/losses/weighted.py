@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longtail import functional
-from longtail.checks import check_choice, check_labels, check_range, full_precision, numbers
+from longtail.checks import check_choice, check_labels, check_range, class_indices, full_precision, numbers
 from longtail.errors import LongtailError
 from longtail.functional.logits import by_class
 
@@ -162,7 +162,9 @@ class ClassWeightedLoss(nn.Module):
                 raise LongtailError(f"{num_classes} class weights for logits of {prediction.shape[1]} classes")
             num_classes = prediction.shape[1]
         if num_classes is not None:
-            check_labels(label, num_classes, values=label.device.type == "cpu")
+            label = class_indices(label)
+            if label.device.type == "cpu":
+                check_labels(label, num_classes)
 
     def extra_repr(self) -> str:
         source = self.source

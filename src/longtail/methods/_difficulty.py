@@ -8,11 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from longtail import difficulty as defaults
 from longtail.checks import check_choice, check_range
-from longtail.difficulty import Absent, ClassDifficulty, Normalize, Shrinkage, Source
+from longtail.difficulty import ClassDifficulty, DifficultyOptions, Normalize
 from longtail.errors import LongtailError
-from longtail.functional import Measure, TauRule
 from longtail.losses import WeightForm, class_weighted
 from longtail.methods._compose import parts_of
 from longtail.methods.base import ClassStats, Method, Parts, Stage
@@ -40,30 +38,16 @@ REFERENCE = """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DifficultyMethod(Method):
-    """A method with a `ClassDifficulty`; its arguments, with their defaults, are hyperparameters of the method."""
+class DifficultyMethod(Method, DifficultyOptions):
+    """A method with a `ClassDifficulty`, whose hyperparameters are its own."""
 
     reference = REFERENCE
 
-    tau: float | TauRule = defaults.DEFAULT_TAU
-    max_tau: float = defaults.DEFAULT_MAX_TAU
-    eps: float = defaults.DEFAULT_EPS
-    power: float = defaults.DEFAULT_POWER
-    min_difficulty: float = defaults.DEFAULT_MIN_DIFFICULTY
-    momentum: float = defaults.DEFAULT_MOMENTUM
-    normalize: Normalize = defaults.METHOD_NORMALIZE
-    absent: Absent = defaults.DEFAULT_ABSENT
-    bias_quantile: float = defaults.DEFAULT_BIAS_QUANTILE
-    measure: Measure = defaults.DEFAULT_MEASURE
-    shrinkage: Shrinkage = defaults.DEFAULT_SHRINKAGE
-    source: Source = defaults.DEFAULT_SOURCE
-
-    def __post_init__(self) -> None:
-        self.difficulty([1])  # checks every hyperparameter of the difficulty
+    normalize: Normalize = "samples"  # methods know the class counts
 
     def difficulty(self, class_counts: Sequence[int]) -> ClassDifficulty:
         """A fresh difficulty with this method's hyperparameters, for training samples of these numbers a class."""
-        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(DifficultyMethod)}
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(DifficultyOptions)}
         return ClassDifficulty(len(class_counts), class_counts=class_counts, **options)
 
     @property

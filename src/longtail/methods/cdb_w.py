@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from longtail.difficulty import describe_options
 from longtail.methods._compose import base_method
 from longtail.methods._difficulty import WeightedMethod
 from longtail.methods.base import Method, register
@@ -13,6 +14,7 @@ __all__ = ["CDBW"]
 
 
 @register
+@describe_options
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CDBW(WeightedMethod):
     r"""Class-difficulty based weighted cross-entropy (CDB-W-CE): classes that the model finds hard weigh more.
@@ -26,22 +28,7 @@ class CDBW(WeightedMethod):
         some samples of every class, or ``source`` = ``train``.
 
     Hyperparameters:
-        tau: A number >= 0, or ``linear``, ``poly``, ``log``, ``sigmoid`` (the paper's rules), ``accv``, ``code2020``.
-        max_tau: T_M of the paper's rules; the paper uses 5.
-        eps: 0.01 (paper).
-        power: Exponent of ``poly``; the paper does not print it.
-        min_difficulty: Floor of d. Above 0 it keeps a perfect class from getting weight 0.
-        momentum: Smoothing of the accuracy from epoch to epoch.
-        normalize: ``samples``: the mean weight of a training sample is 1, so that the steps keep their size; True: the
-            weights sum to C, as in the public code; False: neither, as in the paper's formula.
-        absent: What becomes of a class that the held-out split lacks: ``keep``, ``hard`` or ``error``.
-        bias_quantile: In [0, 0.5): quantiles in place of the best and the worst class in the bias; 0: Eq. 5.
-        measure: In place of the accuracy (``recall``): ``soft`` (mean probability of the true class), ``loss``
-            (``exp(-mean loss)``), ``ap`` (average precision), ``precision``, ``f1``.
-        shrinkage: As if each class had so many more held-out samples that did as well as all do; ``auto`` estimates
-            the number. 0: off.
-        source: ``held-out``, or ``train``: the predictions on the training batches, made before each step; no
-            held-out split is needed then.
+        {options}
         reduction: ``mean`` (plain; the code for CIFAR and EGTEA) or ``weighted_mean`` (the code for ImageNet-LT).
             ``mean`` leaves another base its own.
         base: The method whose loss is weighted, as NAME or NAME:key=value,key=value; default ``ce``. Its head, sampler,

@@ -11,7 +11,8 @@ from torch import Tensor
 from longtail.checks import check_labels
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
-from longtail.functional import per_class_scores, predicted_classes, top_k_hits
+from longtail.functional import per_class_scores, top_k_hits
+from longtail.functional.counting import answers
 from longtail.metrics.shot import head_and_tail, shot_accuracy, shot_groups
 
 __all__ = ["Classification"]
@@ -49,27 +50,30 @@ class Classification:
         return self
 
     @torch.inference_mode()
-    def update(self, prediction: Tensor, target: Tensor) -> None:
+    def update(self, prediction: Tensor, target: Tensor, *, ignore_index: int = -100) -> None:
         """Count one batch.
 
         Args:
             prediction: Logits ``[B, C]``, or class indices ``[B]`` (there is no top-5 then).
-            target: Class indices ``[B]``.
+            target: Class indices of any integer type, ``[B]``.
+            ignore_index: Targets with this value are not counted.
 
         Raises:
-            LongtailError: shapes that do not fit, a label or predicted index outside [0, C), or NaN logits.
+            LongtailError: shapes that do not fit, another label or a predicted index outside [0, C), or NaN logits.
         """
-        predicted = predicted_classes(prediction, target, num_classes=self.num_classes)
-        target = target.to(predicted.device, torch.int64)
-        if prediction is predicted:
+        predicted, label, counted = answers(prediction, target, num_classes=self.num_classes, ignore_index=ignore_index)
+        kept = slice(None) if counted is None else counted
+        predicted, label = predicted[kept], label[kept]
+        if prediction.shape == target.shape:
             check_labels(predicted, self.num_classes)
         else:
-            hits = top_k_hits(prediction, target, k=5)
+            logits = prediction.movedim(1, -1).reshape(-1, self.num_classes)[kept]
+            hits = top_k_hits(logits, label, k=5)
             self._top5 = self._top5.to(hits.device)
             self._top5[0] += hits.sum()
             self._top5[1] += hits.numel()
-        self._confusion = self._confusion.to(predicted.device)
-        cell = (target * self.num_classes + predicted).flatten()
+        self._confusion = self._confusion.to(label.device)
+        cell = label * self.num_classes + predicted
         self._confusion.view(-1).index_add_(0, cell, torch.ones_like(cell))
 
     def compute(self) -> dict[str, Any]:

@@ -87,9 +87,9 @@ class ShotAccuracy:
         return self
 
     @torch.inference_mode()
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Count one batch: logits ``[B, C]`` or class indices ``[B]``, targets ``[B]``."""
-        counts = correct_counts(prediction, target, num_classes=self.num_classes)
+    def update(self, prediction: Tensor, target: Tensor, *, ignore_index: int = -100) -> None:
+        """Count one batch: logits ``[B, C]`` or class indices ``[B]``, targets ``[B]`` but for ``ignore_index``."""
+        counts = correct_counts(prediction, target, num_classes=self.num_classes, ignore_index=ignore_index)
         self._counts = self._counts.to(counts.device) + counts
 
     def compute(self) -> dict[str, float | None]:
