@@ -173,6 +173,31 @@ BROKEN = [
     ({"segmentation": [[1, 1, 2, 2]]}, "a polygon with 2 points: it takes three"),
     ({"segmentation": [[50, 50, 60, 50, 60, 60]]}, "a mask without a pixel"),
     ({"segmentation": None}, "neither polygons nor run lengths"),
+    ({"segmentation": []}, "a segmentation that is empty"),
+    ({"segmentation": "dog"}, "neither polygons nor run lengths"),
+    ({"segmentation": [[1, 1, 2, 2], [3, 3]]}, "a polygon with 2 points"),
+    ({"segmentation": [[1, 1, 6, 1, 6, 6, 1]]}, "a polygon with 7 coordinates"),
+    ({"segmentation": [[0, 0, 1e9, 0, 1e9, 9]]}, r"a coordinate of 1e\+09, far outside of its 12 x 10 image"),
+    ({"segmentation": [[0, 0, 4e6, 4e6, 1, 0]]}, "a polygon whose outline is 8000001 pixels long"),
+    ({"segmentation": [[0, 0, 10**400, 0, 5, 5]]}, "no list of finite numbers"),
+    ({"segmentation": {"size": [10, 12], "counts": [60.5, 59.5]}}, "do not add up"),
+    ({"segmentation": {"size": [10, 12], "counts": [-1, 121]}}, "do not add up"),
+    ({"segmentation": {"size": [10, 12], "counts": [10**9, 0]}}, "do not add up"),
+    ({"segmentation": {"size": [10, 12], "counts": "ü"}}, "no compressed text"),
+    ({"segmentation": {"size": [10, 12], "counts": "oooooooooooooooo"}}, "run lengths that do not fit"),
+    ({"segmentation": {"size": [10, 12], "counts": "PP"}}, "run lengths that do not fit"),
+    ({"segmentation": {"size": [1e8, 12], "counts": [1]}}, "run lengths of size"),
+    ({"segmentation": {"size": "ab", "counts": [1]}}, "run lengths of size"),
+    ({"bbox": [11.9999999, 1, 4, 4]}, "no width or height in single precision"),
+    ({"bbox": [1, 1, 1e-9, 4]}, "no width or height in single precision"),
+    ({"bbox": [1e-9, -4, 4, 4.0000001]}, "no width or height in single precision"),
+    ({"bbox": [1, 1, 10**400, 4]}, "is not"),
+    ({"bbox": "1, 1, 4, 4"}, "is not"),
+    ({"bbox": {"x": 1}}, "is not"),
+    ({"category_id": "5"}, "category '5' is unknown"),
+    ({"category_id": [5]}, r"category \[5\] is unknown"),
+    ({"iscrowd": "0"}, "iscrowd is '0'"),
+    ({"iscrowd": 2}, "iscrowd is 2"),
     ({"segmentation": {"size": [10, 12], "counts": "???"}}, "run lengths that do not fit"),
     ({"segmentation": {"size": [9, 9], "counts": [81]}}, "run lengths of size"),
 ]
@@ -230,8 +255,8 @@ def test_missing_and_damaged_images_are_named(coco: Path) -> None:
     with pytest.raises(LongtailError, match=r"000000000003.png cannot be read as an image"):
         load_boxes(f"coco:{coco}")
     Image.new("RGB", (10, 12)).save(file)
-    with pytest.raises(LongtailError, match="is 10 x 12 pixels and its annotations are for 12 x 10"):
-        read_annotations(coco / "instances_train.json", images=coco)[2]
+    with pytest.raises(LongtailError, match=r"image 3 has the size 12 x 10 in the file, and .* is 10 x 12 pixels"):
+        load_boxes(f"coco:{coco}", broken="refuse")
     file.unlink()
     with pytest.raises(LongtailError, match=r"1 of 4 images of instances_train.json are missing on disk, the first is"):
         load_boxes(f"coco:{coco}")
@@ -269,3 +294,79 @@ def test_reading_changes_nothing(coco: Path) -> None:
     write(coco, "train", value)
     read_annotations(coco / "instances_train.json", masks=True)
     assert value == before
+
+
+def test_a_polygon_keeps_its_good_pieces(coco: Path) -> None:
+    value = content()
+    pieces = [[], [1, 1], [8, 8, 9, 8], [1], [[1, 1, 2, 2]]]
+    value["annotations"][3]["segmentation"] = [pieces[2], *SQUARE, *pieces[:2], pieces[3]]
+    value["annotations"][4]["segmentation"] = SQUARE[0]  # not in a list of its own
+    write(coco, "train", value)
+    notes: list[str] = []
+    part = read_annotations(coco / "instances_train.json", masks=True, broken="refuse", notes=notes)
+    whole = part.target(0)["masks"][0]
+    assert torch.equal(part.target(1)["masks"][0], whole) and torch.equal(part.target(3)["masks"][0], whole)
+    assert notes == ["4 pieces of polygons of instances_train.json have less than three points: no part of a mask"]
+
+
+@pytest.mark.parametrize("edge", [0, 1e-7, 1e-4, 0.5, 5.999999, 11.9999, 11.99999])
+@pytest.mark.parametrize("size", [1e-7, 1e-6, 2e-5, 1e-3, 1.0])
+def test_a_box_that_is_kept_has_a_width_wherever_it_is_flipped_and_resized(
+    coco: Path, edge: float, size: float
+) -> None:
+    """What torchvision would refuse in the middle of an epoch."""
+    value = content()
+    value["annotations"][3]["bbox"] = [edge, edge * 10 / 12, size, size]
+    write(coco, "train", value)
+    for box in read_annotations(coco / "instances_train.json").target(1)["boxes"]:
+        for x1, x2 in ((box[0], box[2]), (12 - box[2], 12 - box[0]), (10 - box[3], 10 - box[1])):
+            assert all(bool(x1 * torch.tensor(r) < x2 * torch.tensor(r)) for r in (1.0, 66.6667, 0.01, 0.333))
+
+
+@pytest.mark.parametrize("key", ["images", "categories"])
+@pytest.mark.parametrize("wrong", [[1], {"a": 1}, None, True, 1.5, float("nan")])
+def test_an_id_of_an_odd_type_is_named(coco: Path, key: str, wrong: Any) -> None:
+    value = content()
+    value[key][0]["id"] = wrong
+    write(coco, "train", value)
+    with pytest.raises(LongtailError, match=f"{key} have the id .* it must be a whole number"):
+        read_annotations(coco / "instances_train.json")
+
+
+def test_ids_are_compared_as_numbers_however_they_are_written(coco: Path) -> None:
+    value = content()
+    value["images"][0]["id"], value["annotations"][0]["image_id"] = 1.0, 1
+    value["annotations"][1]["category_id"], value["annotations"][2]["image_id"] = 3.0, 1.0
+    for annotation_ in value["annotations"]:
+        annotation_.pop("id")
+    write(coco, "train", value)
+    part = read_annotations(coco / "instances_train.json", broken="refuse")
+    assert part.instance_counts() == [3, 0, 2] and json.dumps(part.truth())
+    value["images"][0]["id"] = "1"
+    write(coco, "train", value)
+    with pytest.raises(LongtailError, match="the ids of the images are numbers and texts"):
+        read_annotations(coco / "instances_train.json")
+
+
+def test_categories_of_one_name_are_told_apart(coco: Path) -> None:
+    for split, first in (("train", 1), ("val", 101)):
+        value = content(first)
+        value["categories"] = [{"id": 9, "name": "cat"}, {"id": 3, "name": "cat"}, {"id": 5}]
+        write(coco, split, value)
+    data = load_boxes(f"coco:{coco}", val_fraction=0.25)
+    assert data.class_names == ["cat (category 3)", "5", "cat (category 9)"]
+
+
+def test_a_look_tells_of_masks_and_of_what_is_missing(coco: Path) -> None:
+    value = content()
+    value["annotations"][0]["segmentation"] = [[1, 1, 2, 2]]
+    value["annotations"][4]["segmentation"] = []
+    write(coco, "train", value)
+    data = load_boxes(f"coco:{coco}", look=True, broken="refuse", val_fraction=0.25)
+    assert not data.missing
+    assert sum("segmentation" in entry for part in (data.train, data.val) for own in part.objects for entry in own) == 4
+    assert any("1 masks of instances_train.json are broken for --task segment: annotation 1" in n for n in data.notes)
+    shutil.rmtree(coco / "images" / "train")
+    data = load_boxes(f"coco:{coco}", look=True, val_fraction=0.25)
+    assert sum(data.train.instance_counts()) + sum(data.val.instance_counts()) == 5
+    assert len(data.missing) == 1 and "4 of 4 images of instances_train.json are missing" in data.missing[0]

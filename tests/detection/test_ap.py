@@ -261,7 +261,7 @@ def test_a_broken_detection_is_named(change: dict[str, Any], message: str) -> No
     [
         ([[1, 1, 2, 2]], "annotation 4 of image 2 has a polygon with 2 points: it takes three"),
         ([[1, 1, 2, 2, 3]], "a polygon with 5 coordinates"),
-        ([], "neither polygons nor run lengths"),
+        ([], "a segmentation that is empty"),
         ([["a"] * 6], "no list of finite numbers"),
         ({"size": [5, 5], "counts": [25]}, r"run lengths of size \[5, 5\] in an image of height 50 and width 200"),
         ({"size": [50, 200], "counts": [25]}, "do not add up"),

@@ -21,8 +21,9 @@ from longtail.methods import get_method
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import create_detector
 from longtail.report import write_report
-from longtail.training.apply import evaluate, export, load_run
+from longtail.training.apply import evaluate, load_run
 from longtail.training.config import RunConfig
+from longtail.training.export import export
 from longtail.training.progress import Progress
 from longtail.training.run import train
 from training.test_processes import train_here

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
+from longtail.names import distinct_names
 
 __all__ = ["Broken", "ImageData", "Split", "check_broken", "parse_spec"]
 
@@ -76,7 +77,7 @@ class ImageData:
 
     Args:
         name: As the user wrote it, e.g. ``cifar100`` or ``folder:photos``.
-        class_names: Readable names, ``[C]``.
+        class_names: Readable names, ``[C]``; where several classes have one, it gets their numbers.
         train: What is trained on.
         val: The difficulty split, held out of training; None under the protocols ``cao`` and ``merged``.
         test: Read once, at the end.
@@ -110,6 +111,10 @@ class ImageData:
     rotation: float = 0.0
     frame_cache: str | None = None
     notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.class_names)) < len(self.class_names):
+            object.__setattr__(self, "class_names", distinct_names(self.class_names))
 
     @property
     def num_classes(self) -> int:

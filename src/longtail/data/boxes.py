@@ -123,6 +123,7 @@ class BoxData:
         rules: By which average precision is judged, ``lvis`` or ``coco``.
         flip: Whether a horizontal flip keeps the label (not for digits).
         notes: What the user should know, one line each.
+        missing: What must be on disk before anything can be trained, one line each.
     """
 
     name: str
@@ -133,6 +134,7 @@ class BoxData:
     rules: Rules = "coco"
     flip: bool = True
     notes: Sequence[str] = ()
+    missing: Sequence[str] = ()
 
     @property
     def class_names(self) -> list[str]:
@@ -153,7 +155,8 @@ def inspect_boxes(data: BoxData, *, limit: int = 5) -> dict[str, Any]:
 
     Returns:
         ``name``, ``num_classes``, ``class_names``, ``rules``; ``splits``: for each ``images``, ``empty`` (images that
-        show nothing), ``image_counts``, ``instance_counts`` ``[C]``; ``imbalance``: of the training images a class;
+        show nothing), ``image_counts``, ``instance_counts`` ``[C]``, ``masks`` (objects with one, as far as they were
+        read); ``imbalance``: of the training images a class;
         ``groups``: for ``r``, ``c``, ``f`` the number of ``classes`` and their training ``images`` and ``instances``;
         ``largest`` and ``smallest``: ``[name, images]`` pairs; ``notes``.
     """
@@ -165,6 +168,7 @@ def inspect_boxes(data: BoxData, *, limit: int = 5) -> dict[str, Any]:
             "empty": sum(not own for own in split.objects),
             "image_counts": split.image_counts(),
             "instance_counts": split.instance_counts(),
+            "masks": sum("segmentation" in entry for own in split.objects for entry in own if not entry["iscrowd"]),
         }
     images, instances = splits["train"]["image_counts"], splits["train"]["instance_counts"]
     order = sorted(range(data.num_classes), key=lambda c: -images[c])

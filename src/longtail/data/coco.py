@@ -1,28 +1,24 @@
-"""Readers of COCO and LVIS: annotations in JSON, photographs in folders."""
+"""Detection data sets by name: COCO's and LVIS's files, split."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from longtail.data.annotations import CHECKED_FILES, read_annotations, read_json
 from longtail.data.base import Broken, check_broken, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.files import brief
-from longtail.data.photos import check_images, read_image
+from longtail.data.photographs import real_path
+from longtail.data.photos import check_images
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
-from longtail.metrics.masks import as_rle, finite_numbers, mask_api
 
 __all__ = ["load_boxes", "read_annotations"]
 
 VAL_FRACTION = 0.15
-CHECKED_FILES = 20_000
 _FILES = {
     "coco": ("instances_{}.json", "annotations/instances_{}.json", "annotations/instances_{}2017.json"),
     "lvis": tuple(
@@ -31,7 +27,6 @@ _FILES = {
         for folder in ("", "annotations/")
     ),
 }
-_FOLDERS = ("images/{}", "{}2017", "images/{}2017", "{}", "images", "")
 
 
 def load_boxes(
@@ -41,6 +36,7 @@ def load_boxes(
     val_fraction: float | None = None,
     masks: bool = False,
     broken: Broken = "skip",
+    look: bool = False,
 ) -> BoxData:
     """Read a detection data set and split it.
 
@@ -55,10 +51,14 @@ def load_boxes(
         data_seed: Picks the images of the difficulty split.
         val_fraction: Share of the training images for it; None: 0.15.
         masks: Whether masks are wanted.
-        broken: Annotations that cannot be used: ``skip`` them (the notes name them), or ``refuse`` them.
+        broken: Annotations, and images that are not of the size that the file tells: ``skip`` them (the notes name
+            them), or ``refuse`` them.
+        look: The data are only looked at: masks are kept where they can be used, and what is missing on disk is told by
+            ``missing`` of the result instead of an error.
 
     Raises:
-        LongtailError: an unknown name, files that are missing or damaged, or annotations that cannot be used.
+        LongtailError: an unknown name, files that are missing or damaged, annotations that cannot be used, or a
+            photograph that is in the training file and in another.
     """
     name, place = parse_spec(spec)
     check_broken(broken)
@@ -69,12 +69,12 @@ def load_boxes(
             raise LongtailError("shapes-lt is drawn and takes no path: write just shapes-lt")
         from longtail.data.shapes import shapes_lt
 
-        return shapes_lt(seed=data_seed, masks=masks)
+        return shapes_lt(seed=data_seed, masks=masks or look)
     if name not in _FILES:
         raise LongtailError(f"unknown detection data set {spec!r}: known are coco:DIR, lvis:DIR, shapes-lt")
     if not place:
         raise LongtailError(f"{name} needs a path: {name}:DIR")
-    root, notes = Path(place).expanduser(), []
+    root, notes, missing = Path(place).expanduser(), list[str](), list[str]()
     files = {split: _find(root, name, split) for split in ("train", "val", "test")}
     for split in ("train", "val"):
         if files[split] is None:
@@ -83,7 +83,16 @@ def load_boxes(
                 f"{brief([pattern.format(split) for pattern in _FILES[name]])}"
             )
     parts = {
-        split: read_annotations(file, images=root, split=split, masks=masks, broken=broken, notes=notes)
+        split: read_annotations(
+            file,
+            images=root,
+            split=split,
+            masks=masks or (None if look else False),
+            broken=broken,
+            notes=notes,
+            shared=name == "lvis",
+            missing=missing if look else None,
+        )
         for split, file in files.items()
         if file is not None and (split != "test" or _annotated(file))
     }
@@ -91,7 +100,8 @@ def load_boxes(
     if not any(train.instance_counts()):
         raise LongtailError(f"{files['train']} has no usable annotation: there is nothing to train on")
     parts = {split: _same_categories(part, train, files[split]) for split, part in parts.items()}
-    paths = [image["path"] for part in parts.values() for image in part.images]
+    paths = [image["path"] for part in parts.values() for image in part.images if image["path"]]
+    notes += _overlaps(parts)
     if len(paths) <= CHECKED_FILES:
         check_images(paths)
     if "test" not in parts:
@@ -104,7 +114,22 @@ def load_boxes(
         notes.append(f"{len(absent)} categories without a training image: {brief(absent)}")
     rules = "lvis" if name == "lvis" else "coco"
     splits = _tagged(parts)
-    return BoxData(name=spec, train=splits["train"], val=splits["val"], test=splits["test"], rules=rules, notes=notes)
+    train, val, test = (splits[split] for split in ("train", "val", "test"))
+    return BoxData(name=spec, train=train, val=val, test=test, rules=rules, notes=notes, missing=missing)
+
+
+def _overlaps(parts: Mapping[str, BoxSplit]) -> list[str]:
+    """Notes on photographs that two splits share; one that is trained on is refused."""
+    files = {split: {real_path(i["path"]) for i in part.images if i["path"]} for split, part in parts.items()}
+    for split in ("val", "test"):
+        if split in files and (shared := files["train"] & files[split]):
+            raise LongtailError(
+                f"{len(shared)} photographs are in the train and in the {split} file, e.g. {min(shared)}: remove them "
+                "from one"
+            )
+    shared = files["val"] & files.get("test", set())
+    told = f"{len(shared)} photographs are in the val and in the test file: the test result is not independent"
+    return [told] if shared else []
 
 
 def _find(root: Path, name: str, split: str) -> Path | None:
@@ -115,160 +140,7 @@ def _find(root: Path, name: str, split: str) -> Path | None:
 
 def _annotated(file: Path) -> bool:
     """Whether a test file tells its answers; the official ones keep them."""
-    return bool(_json(file).get("annotations"))
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise LongtailError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise LongtailError(f"{file} is no JSON ({error}): the file may be cut off") from None
-    if not isinstance(content, Mapping):
-        raise LongtailError(f"{file} holds no COCO-style object with images, annotations and categories")
-    return content
-
-
-def read_annotations(
-    file: Path,
-    *,
-    images: Path | None = None,
-    split: str = "train",
-    masks: bool = False,
-    broken: Broken = "skip",
-    notes: list[str] | None = None,
-) -> BoxSplit:
-    """One annotation file in the format of COCO or LVIS (v0.5 or v1).
-
-    Boxes are clipped to their image. Broken are boxes without area or outside of their image, unknown categories and
-    images, and where masks are wanted segmentations that make no mask.
-
-    Args:
-        file: The JSON file.
-        images: Where the photographs' folders are; None: without pixels, for counting.
-        split: Name of the split, which names the folder of the photographs.
-        masks: Whether to keep masks.
-        broken: As in `load_boxes`.
-        notes: Takes lines about what was dropped.
-
-    Raises:
-        LongtailError: see `load_boxes`.
-    """
-    content = _json(file)
-    entries = {key: content.get(key, []) for key in ("images", "annotations", "categories")}
-    for key, value in entries.items():
-        if not isinstance(value, list) or not all(isinstance(v, Mapping) and "id" in v for v in value):
-            raise LongtailError(f"{file}: {key} must be a list of objects with an id")
-    for key in ("categories", "images"):
-        if not entries[key]:
-            raise LongtailError(f"{file} has no {key}: give COCO or LVIS JSON")
-        ids = [entry["id"] for entry in entries[key]]
-        if len(set(ids)) < len(ids):
-            double = next(i for i in ids if ids.count(i) > 1)
-            raise LongtailError(f"{file} has two {key} with the id {double}")
-    categories = sorted(entries["categories"], key=lambda category: category["id"])
-    names = [
-        {"id": c["id"], "name": str(c.get("name", c["id"]))} | {k: c[k] for k in ("frequency", "image_count") if k in c}
-        for c in categories
-    ]
-    rows = {image["id"]: row for row, image in enumerate(entries["images"])}
-    objects: list[list[dict[str, Any]]] = [[] for _ in rows]
-    known, faults = {category["id"] for category in names}, []
-    for annotation in entries["annotations"]:
-        row = rows.get(annotation.get("image_id"))
-        try:
-            if row is None:
-                raise LongtailError("its image is not in the list of images")
-            objects[row].append(_cleaned(annotation, entries["images"][row], known, masks))
-        except LongtailError as error:
-            faults.append(f"annotation {annotation['id']} of image {annotation.get('image_id')}: {error}")
-    if faults and broken == "refuse":
-        more = f" (and {len(faults) - 1} more broken annotations)" if len(faults) > 1 else ""
-        raise LongtailError(f"{file}: {faults[0]}{more}: mend or remove it")
-    if faults and notes is not None:
-        notes.append(f"{len(faults)} broken annotations of {file.name} are left out: {'; '.join(faults[:3])}")
-    paths = _paths(entries["images"], images, split, file) if images is not None else [""] * len(rows)
-    kept = ("id", "height", "width", "neg_category_ids", "not_exhaustive_category_ids")
-    infos: list[dict[str, Any]] = [
-        {key: image[key] for key in kept if key in image} | {"path": path}
-        for image, path in zip(entries["images"], paths, strict=True)
-    ]
-    return BoxSplit(infos, objects, names, _Files([(i["path"], i["height"], i["width"]) for i in infos]))
-
-
-def _cleaned(annotation: Mapping[str, Any], image: Mapping[str, Any], known: set[Any], masks: bool) -> dict[str, Any]:
-    height: Any = image.get("height")
-    width: Any = image.get("width")
-    if not finite_numbers([height, width]) or min(height, width) < 1:
-        raise LongtailError("its image has no height and width")
-    if annotation.get("category_id") not in known:
-        raise LongtailError(f"category {annotation.get('category_id')} is unknown")
-    entry = {"id": annotation["id"], "category_id": annotation["category_id"]}
-    entry["iscrowd"] = int(bool(annotation.get("iscrowd", 0)))
-    box, shape = annotation.get("bbox"), annotation.get("segmentation")
-    if masks:
-        entry["segmentation"] = as_rle(shape, height, width)
-        try:
-            pixels = int(mask_api().decode(entry["segmentation"]).sum())
-        except ValueError:
-            raise LongtailError("run lengths that do not fit the image") from None
-        if not pixels:
-            raise LongtailError("a mask without a pixel in the image")
-        if box is None:
-            box = [float(v) for v in mask_api().toBbox(entry["segmentation"])]
-    if not finite_numbers(box) or len(box) != 4:
-        raise LongtailError(f"the box {box} is not [x, y, width, height]")
-    x, y, w, h = map(float, box)
-    if w <= 0 or h <= 0:
-        raise LongtailError(f"the box {box} has no area")
-    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
-    if right <= left or bottom <= top:
-        raise LongtailError(f"the box {box} is outside of its {width} x {height} image")
-    return entry | {"bbox": [left, top, right - left, bottom - top]}
-
-
-def _paths(images: Sequence[Mapping[str, Any]], root: Path, split: str, file: Path) -> list[str]:
-    """The file of each image. LVIS v0.5 says ``COCO_val2014_000000000139.jpg``, v1 tells a web address only."""
-    years = [f"{part}2017" for part in dict.fromkeys((split, "train", "val", "test"))]  # LVIS splits COCO's anew
-    folders = [root / p.format(split) for p in _FOLDERS]
-    folders += [root / below / year for year in years for below in ("", "images")]
-    contents = [(folder, set(os.listdir(folder))) for folder in dict.fromkeys(folders) if folder.is_dir()]
-    paths, missing = [], []
-    for image in images:
-        name = str(image.get("file_name") or image.get("coco_url") or "")
-        base = name.rsplit("/", 1)[-1]
-        places = (folder / n for folder, names in contents for n in (base, base[-16:]) if n and n in names)
-        path = next(places, None)
-        if path is None and name and (root / name).is_file():
-            path = root / name
-        paths.append(str(path))
-        if path is None:
-            missing.append(f"{name or 'a file without a name'} (image {image['id']})")
-    if missing:
-        seen = [str(folder) for folder, _ in contents if folder != root] or [str(root)]
-        raise LongtailError(
-            f"{len(missing)} of {len(paths)} images of {file.name} are missing on disk, the first is {missing[0]}: "
-            f"looked in {brief(seen, 3)}"
-        )
-    return paths
-
-
-class _Files:
-    """Reads photographs, and checks that they have the size that the annotations are for."""
-
-    def __init__(self, files: Sequence[tuple[str, int, int]]) -> None:
-        self.files = files
-
-    def __call__(self, row: int) -> Tensor:
-        path, height, width = self.files[row]
-        image = read_image(path)
-        if tuple(image.shape[1:]) != (height, width):
-            raise LongtailError(
-                f"{path} is {image.shape[2]} x {image.shape[1]} pixels and its annotations are for {width} x {height}: "
-                "give the image that was annotated"
-            )
-        return image
+    return bool(read_json(file).get("annotations"))
 
 
 def _same_categories(part: BoxSplit, train: BoxSplit, file: Path | None) -> BoxSplit:

@@ -18,7 +18,7 @@ from longtail.errors import LongtailError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["EXTENSIONS", "check_images", "is_image", "read_image"]
+__all__ = ["EXTENSIONS", "check_images", "image_header", "is_image", "read_image"]
 
 EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .gif .ppm .pgm".split())
 _END = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".jpe": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
@@ -78,6 +78,26 @@ def read_image(path: str | Path, *, channels: int = 3, shorter: int | None = Non
         reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
         raise LongtailError(f"{path} cannot be read as an image ({reason}): repair or remove it") from None
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
+
+
+def image_header(path: str | Path) -> tuple[int, int, int]:
+    """Height and width in pixels as they are stored, and the EXIF orientation (1 to 8; from 5 on sides are swapped).
+
+    Raises:
+        LongtailError: the file is missing or its beginning is not that of an image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            orientation = 1
+            with contextlib.suppress(Exception):  # broken metadata: read_image leaves the picture as it is
+                orientation = image.getexif().get(ImageOps.ExifTags.Base.Orientation, 1)
+            return image.height, image.width, orientation if orientation in range(1, 9) else 1
+    except FileNotFoundError:
+        raise LongtailError(f"{path} does not exist") from None
+    except Exception as error:
+        raise LongtailError(f"{path} cannot be read as an image ({error}): repair or remove it") from None
 
 
 def _looks_whole(path: str) -> bool:

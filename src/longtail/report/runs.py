@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.names import distinct_names
+
 __all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_runs"]
 
 Floats = NDArray[np.float64]
@@ -289,7 +291,7 @@ def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], p
             known[str(split)] = tuple(values)
     return Data(
         name=_clean(data.get("name") or config.get("data") or "unknown data"),
-        class_names=tuple(_clean(name) for name in names),
+        class_names=tuple(distinct_names([_clean(name) for name in names])),
         counts=known,
         notes=tuple(_clean(note) for note in data.get("notes") or ()),
         model=_clean(data.get("model") or config.get("model") or ""),

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
+from longtail.names import distinct_names
+
 __all__ = ["FAINT", "Look", "drawable", "legend", "looks", "names_of", "new_figure", "png", "short", "uniform_style"]
 
 WIDTH = 10.5  # inches; the page shows figures at most that wide
@@ -137,8 +139,9 @@ def drawable(text: str, fallback: str) -> str:
 
 
 def names_of(class_names: Sequence[str], order: Sequence[int], length: int = 20) -> list[str]:
-    """Tick labels of the classes ``order``."""
-    return [drawable(short(class_names[c], length), f"class {c}") for c in order]
+    """Tick labels of the classes ``order``; those that look alike when they are short get their numbers."""
+    names = distinct_names([short(name, length) for name in class_names])
+    return [drawable(names[c], f"class {c}") for c in order]
 
 
 @functools.cache

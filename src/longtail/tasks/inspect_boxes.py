@@ -24,7 +24,8 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
         verify: Decode every image.
 
     Raises:
-        LongtailError: with ``verify``, a broken image; or the picture cannot be written.
+        LongtailError: with ``verify``, a broken image; the picture cannot be written; or, after everything else,
+            photographs are missing.
     """
     found = inspect_boxes(data)
     numbers = f"{found['num_classes']} categories, imbalance {found['imbalance']:.1f}"
@@ -33,6 +34,7 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
         absent = sum(n == 0 for n in split["image_counts"])
         line = f"  {name:<7}{split['images']:>8} images ({split['empty']} show nothing)"
         line += f", {sum(split['instance_counts'])} objects"
+        line += f", {split['masks']} with a mask" if split["masks"] else ""
         yield line + (f"; {absent} categories in no image" if absent else "")
     groups = (
         f"{title}: {own['classes']} categories ({own['images']} images, {own['instances']} objects)"
@@ -47,7 +49,7 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
     few = [n for n in found["splits"]["val"]["image_counts"] if 0 < n < 10]
     if few:
         yield f"{len(few)} categories are in fewer than 10 held-out images, so their difficulty is coarse"
-    if verify:
+    if verify and not data.missing:
         splits = [split for split in (data.train, data.val, data.test) if split]
         for split in splits:
             for row in range(len(split)):
@@ -56,6 +58,8 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
     if picture is not None:
         _draw(data, found, picture)
         yield f"picture: {picture}"
+    if data.missing:
+        raise LongtailError(f"{'; '.join(data.missing)}; the counts are those of the lists, nothing can be trained yet")
 
 
 def _draw(data: BoxData, found: dict[str, Any], path: Path) -> None:

@@ -20,7 +20,7 @@ from longtail.data.walk import Passed
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats
 from longtail.models import create_model
-from longtail.names import nfc
+from longtail.names import distinct_names, same_classes
 from longtail.tasks.image import ImageTask
 from longtail.training.attach import attach
 from longtail.training.best import run_of
@@ -58,7 +58,8 @@ class Trained:
         needed += _BOX_KEYS if self.boxes else _IMAGE_KEYS
         if missing := [key for key in needed if key not in self.info]:
             raise LongtailError(f"{folder.path}/data.json lacks {missing[0]}: train the run again with this version")
-        self.class_names: list[str] = self.info["class_names"]
+        ids = self.info["category_ids"] if self.boxes else None
+        self.class_names = distinct_names(self.info["class_names"], ids, kind="category" if self.boxes else "class")
         self.device = torch.device(
             "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
         )
@@ -151,14 +152,11 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
 
 def _with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> ImageData:
     """``data`` with the labels of one split as indices into ``class_names``."""
-    index = {nfc(own): c for c, own in enumerate(class_names)}
-    unknown = [own for own in data.class_names if nfc(own) not in index]
-    if unknown:
-        raise LongtailError(f"{data.name} has a class that the run does not know: {unknown[0]} ({len(unknown)} in all)")
+    places = same_classes(data.class_names, class_names, where=data.name)
     part = getattr(data, name, None)
     if part is None:
         raise LongtailError(f"{data.name} has no {name!r} split")
-    labels = torch.tensor([index[nfc(own)] for own in data.class_names])[part.labels]
+    labels = torch.tensor(places)[part.labels]
     parts: dict[str, Any] = {name: dataclasses.replace(part, labels=labels)}
     return dataclasses.replace(data, class_names=class_names, **parts)
 

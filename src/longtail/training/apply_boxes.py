@@ -19,6 +19,7 @@ from longtail.errors import LongtailError
 from longtail.integrations.detection import with_box_criterion
 from longtail.methods import ClassStats
 from longtail.models.detectors import create_detector
+from longtail.names import same_classes
 from longtail.tasks.detection import DetectionTask, coco_results
 from longtail.tasks.draw_boxes import draw_objects
 from longtail.training.attach import attach
@@ -59,7 +60,7 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[st
     part = getattr(content, split)
     if part is None:
         raise LongtailError(f"{content.name} has no {split!r} split")
-    part = _with_categories(part, content.name, info)
+    part = _with_categories(part, content.name, trained)
     content = BoxData(name=content.name, train=part, val=part, test=part, rules=info["rules"])
     task = DetectionTask(content, model=info["model"], image_size=info["image_size"], device=trained.device)
     task.class_counts = info["class_counts"]["train"]
@@ -67,13 +68,11 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[st
         return task.evaluate(trained.model, "test").metrics
 
 
-def _with_categories(part: BoxSplit, name: str, info: dict[str, Any]) -> BoxSplit:
+def _with_categories(part: BoxSplit, name: str, trained: Trained) -> BoxSplit:
     """A split with the categories of the run, known by their names."""
-    own = {own: number for number, own in enumerate(info["class_names"])}
-    unknown = [c["name"] for c in part.categories if c["name"] not in own]
-    if unknown:
-        raise LongtailError(f"{name} has a category that the run does not know: {unknown[0]} ({len(unknown)} in all)")
-    identity = {c["id"]: info["category_ids"][own[c["name"]]] for c in part.categories}
+    ids, names = trained.info["category_ids"], trained.class_names
+    places = same_classes([c["name"] for c in part.categories], names, where=name, kind="category")
+    identity = {c["id"]: ids[place] for c, place in zip(part.categories, places, strict=True)}
     objects = [
         [entry | {"category_id": identity[entry["category_id"]]} for entry in map(dict, o)] for o in part.objects
     ]
@@ -82,8 +81,7 @@ def _with_categories(part: BoxSplit, name: str, info: dict[str, Any]) -> BoxSpli
         for image in map(dict, part.images)
     ]
     categories = [
-        {"id": i, "name": n, "frequency": f}
-        for i, n, f in zip(info["category_ids"], info["class_names"], info["frequency"], strict=True)
+        {"id": i, "name": n, "frequency": f} for i, n, f in zip(ids, names, trained.info["frequency"], strict=True)
     ]
     return BoxSplit(images, objects, categories, part.read)
 
@@ -109,7 +107,7 @@ def find_objects(
         masks ``segmentation``. The image id is the number that the file is called by, where all are called by different
         numbers, as COCO's are; else it counts from 1.
     """
-    names = trained.info["class_names"]
+    names = trained.class_names
     numbers = [re.fullmatch(r"(?:.*_)?(\d+)", Path(file).stem) for file in files]
     ids = [int(found[1]) for found in numbers if found]
     if len(set(ids)) < len(files):
