@@ -29,6 +29,7 @@ GIVEN: dict[str, Any] = {
     "frames": 10,
     "broken": "refuse",
     "frame_cache": "kept",
+    "group_by": r"rec\d+",
     "download": True,
 }
 """A value of each option: where there was a default once, that one."""

@@ -38,11 +38,13 @@ class Split:
         images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``. On disk: N paths.
         labels: int64 ``[N]`` in ``[0, num_classes)``.
         frames: Frames T that stand for a clip on disk; 0: the files are images. In memory it is known.
+        groups: What each sample belongs to (a recording, an animal), ``[N]``; empty: it is on its own. None: not known.
     """
 
     images: Tensor | Sequence[str]
     labels: Tensor
     frames: int = 0
+    groups: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.images, Tensor):
@@ -66,9 +68,10 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """The rows ``index`` (int64), in that order."""
+        groups = None if self.groups is None else [self.groups[i] for i in index.tolist()]
         if isinstance(self.images, Tensor):
-            return Split(self.images[index], self.labels[index])
-        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames)
+            return Split(self.images[index], self.labels[index], groups=groups)
+        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames, groups)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

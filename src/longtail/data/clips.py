@@ -27,8 +27,8 @@ FRAMES = 10
 def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], list[str], list[str]]:
     """``clips.csv``, or ``[train/val/test/]CLASS/FILE``; a clip is a video file or a folder of extracted frames.
 
-    The columns ``file`` and ``label`` are needed; a column ``split`` (train, val, test) is read if it is there. Files
-    are relative to the folder, or absolute.
+    The columns ``file`` and ``label`` are needed; columns ``split`` (train, val, test) and ``group`` (clips that must
+    not be cut apart) are read if they are there. Files are relative to the folder, or absolute.
 
     Args:
         path: The folder.
@@ -44,19 +44,19 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
     if not table.is_file():
         return read_folder(path, frames=frames)
     rows = _rows(table)
-    missing = [file for _, file, _ in rows if not (os.path.isfile(file) or image_names(file))]
+    missing = [file for _, file, _, _ in rows if not (os.path.isfile(file) or image_names(file))]
     if missing:
         raise LongtailError(
             f"{len(missing)} of the {len(rows)} clips in {table} are neither a file nor a folder of frames, "
             f"first {missing[0]}: copy them there"
         )
-    labels = {label for _, _, label in rows}
+    labels = {label for _, _, label, _ in rows}
     names = sorted(labels, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
     return _splits(rows, names, frames, table), names, []
 
 
-def _rows(table: Path) -> list[tuple[str, str, str]]:
-    """Split, full path and label of each line."""
+def _rows(table: Path) -> list[tuple[str, str, str, str]]:
+    """Split, full path, label and group of each line."""
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -81,19 +81,21 @@ def _rows(table: Path) -> list[tuple[str, str, str]]:
         first = seen.setdefault(os.path.realpath(full), number)  # however it is written
         if first != number:
             raise LongtailError(f"{table} names {file} in line {first} and again in line {number}: remove one")
-        rows.append((split, full, nfc(label)))
+        rows.append((split, full, nfc(label), (line.get("group") or "").strip()))
     if not rows:
         raise LongtailError(f"{table} has no line below file,label")
     return rows
 
 
-def _splits(rows: list[tuple[str, str, str]], names: list[str], frames: int, source: Path) -> dict[str, Split]:
+def _splits(rows: list[tuple[str, str, str, str]], names: list[str], frames: int, source: Path) -> dict[str, Split]:
     index = {name: c for c, name in enumerate(names)}
     splits = {}
     for split in SPLIT_NAMES:
-        own = [(file, index[label]) for part, file, label in rows if part == split]
+        own = [row for row in rows if row[0] == split]
         if own:
-            splits[split] = Split([file for file, _ in own], torch.tensor([label for _, label in own]), frames)
+            groups = [group for *_, group in own] if any(row[3] for row in rows) else None
+            labels = torch.tensor([index[label] for _, _, label, _ in own])
+            splits[split] = Split([file for _, file, _, _ in own], labels, frames, groups)
     if "train" not in splits:
         raise LongtailError(f"{source} has no training clip: its split column must say train somewhere")
     if empty := [names[c] for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:

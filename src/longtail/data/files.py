@@ -89,8 +89,9 @@ def one_row_a_file(
     return kept
 
 
-def _read_list(file: Path) -> tuple[list[str], list[int]]:
-    paths, labels = [], []
+def _read_list(file: Path) -> tuple[list[str], list[int], list[str]]:
+    """Paths, labels and groups, which are empty where a line names none."""
+    paths, labels, groups = [], [], []
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -98,16 +99,30 @@ def _read_list(file: Path) -> tuple[list[str], list[int]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        path, _, label = line.strip().replace("\t", " ").rpartition(" ")
+        path, label, group = _fields(line.strip())
         if not path or not label.isascii() or not label.isdigit():
             raise LongtailError(
-                f"{file} line {number} is {line.strip()[:80]!r}: it must be a path, a space and a label >= 0"
+                f"{file} line {number} is {line.strip()[:80]!r}: it must be a path, a space and a label >= 0, "
+                "and a space and a group if there is one"
             )
         paths.append(path.strip())
         labels.append(int(label))
+        groups.append(group.strip())
     if not paths:
         raise LongtailError(f"{file} has no lines of the form: path label")
-    return paths, labels
+    return paths, labels, groups
+
+
+def _fields(line: str) -> tuple[str, str, str]:
+    """Path, label and group of a line; a group that is a number is told by tabs, for paths may hold spaces."""
+    if len(parts := line.split("\t")) == 3:
+        return parts[0], parts[1].strip(), parts[2]
+    path, _, label = line.replace("\t", " ").rpartition(" ")
+    if not (label.isascii() and label.isdigit()):
+        before, _, middle = path.rpartition(" ")
+        if before and middle.isascii() and middle.isdigit():
+            return before, middle, label
+    return path, label, ""
 
 
 def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
@@ -165,7 +180,7 @@ def _lists_in(folder: Path, pattern: str) -> dict[str, Path]:
 def read_lists(
     path: Path, *, pattern: str = "{}.txt", folders: Sequence[str] = ("",), root: Path | None = None
 ) -> tuple[dict[str, Split], list[str], list[str]]:
-    """List files with a ``path label`` line for each image, labels from 0.
+    """List files with a ``path label`` line for each image, labels from 0; a third word is the image's group.
 
     Args:
         path: Folder with the list files; image paths are relative to it or to its ``images``, or absolute.
@@ -189,8 +204,9 @@ def read_lists(
     roots = [root] if root else list(dict.fromkeys([path, path / "images", home, home / "images"]))
     splits, written, notes = {}, {}, []
     for split, file in files.items():
-        paths, labels = _read_list(file)
-        splits[split] = Split(_locate(paths, roots, file), torch.tensor(labels))
+        paths, labels, groups = _read_list(file)
+        known = groups if any(groups) else None
+        splits[split] = Split(_locate(paths, roots, file), torch.tensor(labels), groups=known)
         written |= dict(zip(splits[split].images, paths, strict=True))
     splits = one_row_a_file(splits, files, "list", notes)
     labelled = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spec
 from longtail.data.clips import FRAMES, drop_broken, read_clips, series_notes
@@ -16,10 +17,11 @@ from longtail.data.counts import long_tail_counts
 from longtail.data.egtea import read_egtea
 from longtail.data.files import brief, read_lists
 from longtail.data.folders import read_folder
+from longtail.data.groups import group_numbers, group_splits
 from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
 from longtail.data.published import IN_MEMORY, pick_4v9, places_of, read_published
-from longtail.data.splits import cut_rows, tail_rows
+from longtail.data.splits import cut_groups, cut_rows, tail_rows
 from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
 
@@ -61,6 +63,7 @@ _LISTS = {
     "places-lt": ("Places_LT_{}.txt", "Places_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "inat18": ("iNaturalist18_{}.txt", "iNaturalist18", {"crop_scale": (0.08, 1.0), "color_jitter": 0.0}),
 }
+_GROUPED = ("folder", "lists", "clips")
 _OTHER_TASKS = {"coco": "detect", "lvis": "detect"}
 
 
@@ -93,6 +96,7 @@ def load_data(
     frames: int | None = None,
     broken: Broken | None = None,
     frame_cache: str | Path | None = None,
+    group_by: str | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -122,6 +126,8 @@ def load_data(
         frames: Frames that stand for a clip on disk; None: 10.
         broken: Clips that cannot be read: ``refuse`` them (also None), or ``skip`` them, with a note for each.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
+        group_by: Files that no cut may part: a regular expression on their paths, see `group_splits`; ``none``: each is
+            on its own. None: as a column ``group`` says, if there is one.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -160,6 +166,8 @@ def load_data(
             raise LongtailError(f"the protocol {protocol} is one of {', '.join(IN_MEMORY)}, not of {name}")
         raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
 
+    if path is not None and name in _GROUPED:
+        raw.notes += group_splits(raw.splits, group_by, path)
     if len(raw.class_names) < 2 and not whole:
         hint = "the folder above the class folders"
         if name == "folder" and path and (path / raw.class_names[0]).is_dir():
@@ -201,7 +209,7 @@ def load_data(
         if split in raw.splits:
             counts = raw.splits[split].class_counts(len(raw.class_names))
             absent = [raw.class_names[c] for c, n in enumerate(counts) if n == 0]
-            if absent and split not in cuts:
+            if absent and (split not in cuts or raw.splits["train"].groups is not None):
                 raw.notes.append(f"classes without a {split} {raw.item}: {brief(absent)}")
     return ImageData(
         name=spec,
@@ -217,19 +225,39 @@ def _cut(raw: _Raw, cuts: Mapping[str, int | float], seed: int) -> None:
     if not cuts:
         return
     train = raw.splits["train"]
-    rows, whole = cut_rows(train.labels, len(raw.class_names), cuts, seed)
+    groups, units = group_numbers(train), f"{raw.item}s"
+    if groups is None:
+        rows, whole = cut_rows(train.labels, len(raw.class_names), cuts, seed)
+    else:
+        units = "groups"
+        rows, whole = cut_groups(train.labels, groups, len(raw.class_names), cuts, seed)
     if any(len(own) == 0 for own in rows.values()):
         raise LongtailError(
-            f"no class has the {len(cuts) + 1} {raw.item}s that it takes to split off {' and '.join(cuts)}: "
+            f"no class has the {len(cuts) + 1} {units} that it takes to split off {' and '.join(cuts)}: "
             f"add {raw.item}s or give the splits"
         )
+    if groups is not None:
+        raw.notes += _uneven(train, rows, cuts)
     raw.splits |= {split: train.subset(own) for split, own in rows.items()}
     if whole:
         names = brief([raw.class_names[c] for c in whole])
         raw.notes.append(
-            f"{len(whole)} classes with fewer than {len(cuts) + 1} {raw.item}s are too small to be split and only "
+            f"{len(whole)} classes with fewer than {len(cuts) + 1} {units} are too small to be split and only "
             f"train (no {' or '.join(cuts)} {raw.item}): {names}"
         )
+
+
+def _uneven(train: Split, rows: Mapping[str, Tensor], cuts: Mapping[str, int | float]) -> list[str]:
+    """What groups make of the cuts: shares far from the wanted ones."""
+    notes = []
+    for split, amount in cuts.items():
+        share = len(rows[split]) / len(train)
+        if isinstance(amount, float) and not 2 / 3 * amount <= share <= 1.5 * amount:
+            notes.append(
+                f"{split} has {len(rows[split])} of {len(train)} {train.item}s ({share:.0%} in place of {amount:.0%}): "
+                "groups stay together"
+            )
+    return notes
 
 
 def _thin(raw: _Raw, imbalance: float, kind: str, seed: int, *, balanced: bool) -> None:

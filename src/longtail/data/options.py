@@ -5,16 +5,17 @@ from __future__ import annotations
 __all__ = ["OPTIONS", "OWN_IMBALANCE"]
 
 _CUTS = frozenset({"data_seed", "val_fraction", "select_fraction"})
+_GROUPS = frozenset({"group_by"})
 _TAIL = frozenset({"imbalance", "imbalance_kind"})
 _PUBLISHED = _CUTS | _TAIL | {"protocol"}
 _VIDEO = _TAIL | {"data_seed", "select_fraction", "frames", "broken", "frame_cache"}
 
 OPTIONS: dict[str, frozenset[str]] = {
-    "clips": _VIDEO | _CUTS,
+    "clips": _VIDEO | _CUTS | _GROUPS,
     "egtea": _VIDEO,  # its lists tell the difficulty split
     "moving-digits": _TAIL | {"data_seed", "select_fraction", "frames"},
-    "folder": _CUTS | _TAIL,
-    "lists": _CUTS | _TAIL,
+    "folder": _CUTS | _TAIL | _GROUPS,
+    "lists": _CUTS | _TAIL | _GROUPS,
     "imagenet-lt": _CUTS | _TAIL,
     "places-lt": _CUTS | _TAIL,
     "inat18": _CUTS | _TAIL,

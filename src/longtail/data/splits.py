@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["class_orders", "cut_rows", "tail_rows"]
+__all__ = ["class_orders", "cut_groups", "cut_rows", "tail_rows"]
 
 
 def class_orders(labels: Tensor, num_classes: int, seed: int) -> list[Tensor]:
@@ -62,6 +62,68 @@ def cut_rows(
         taken["train"].append(order[start:])
     empty = torch.empty(0, dtype=torch.int64)
     return {name: torch.cat([empty, *parts]).sort().values for name, parts in taken.items()}, whole
+
+
+def cut_groups(
+    labels: Tensor, groups: Tensor, num_classes: int, cuts: Mapping[str, int | float], seed: int
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Cut splits as `cut_rows` does, as nearly as it goes with every group on one side.
+
+    The groups come in a random order, those of the class with the fewest first. One is taken if the class counts of the
+    cut come nearer to the wanted ones (in squares, each class by its own amount), or if its class has nothing in the
+    cut. Each class keeps a group for every later cut and for training; one with fewer groups trains as a whole, and so
+    do the groups in which it occurs. Where every group is a single image the counts are those of `cut_rows`.
+
+    Args:
+        labels: int64 ``[N]`` of the training part.
+        groups: int64 ``[N]``, what each image belongs to.
+        num_classes: C.
+        cuts: As in `cut_rows`.
+        seed: Picks the groups.
+
+    Returns:
+        As `cut_rows`; the classes left whole are those with too few groups.
+    """
+    names, own = np.unique(groups.numpy(), return_inverse=True)
+    pairs, sizes = np.unique(np.stack([own, labels.numpy()]), axis=1, return_counts=True)
+    held: list[dict[int, int]] = [{} for _ in names]  # of each group: class to number
+    members: list[list[int]] = [[] for _ in range(num_classes)]  # of each class: its groups
+    for (g, c), n in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
+        held[g][c] = n
+        members[c].append(g)
+    rank = np.random.RandomState((seed, num_classes)).permutation(len(names)).tolist()
+    counts, free = torch.bincount(labels, minlength=num_classes).tolist(), [len(own) for own in members]
+    whole = [c for c, n in enumerate(free) if 0 < n <= len(cuts)]
+    order = sorted((c for c, n in enumerate(free) if n > len(cuts)), key=lambda c: (free[c], c))
+    side = np.full(len(names), len(cuts))
+    kept = {g for c in whole for g in members[c]}
+    for k, amount in enumerate(cuts.values()):
+        wanted = [amount if isinstance(amount, int) else max(1, int(amount * n + 0.5)) for n in counts]
+        taken, later = [0] * num_classes, len(cuts) - k
+
+        def cost(g: int, taken: list[int] = taken, wanted: list[int] = wanted) -> float:
+            """How much farther from the wanted counts the cut is with the group."""
+            return sum(n * (n + 2 * (taken[c] - wanted[c])) / wanted[c] for c, n in held[g].items())
+
+        for c in order:
+            waiting = sorted((g for g in members[c] if side[g] == len(cuts) and g not in kept), key=rank.__getitem__)
+            for must in (False, True):
+                if must and taken[c]:
+                    break
+                if must:
+                    waiting.sort(key=cost)
+                for g in waiting:
+                    if taken[c] >= wanted[c]:
+                        break
+                    if (must or cost(g) < 0) and all(free[other] > later for other in held[g]):
+                        side[g] = k
+                        for other, n in held[g].items():
+                            taken[other] += n
+                            free[other] -= 1
+                        if must:
+                            break
+    where = torch.from_numpy(side[own.reshape(-1)])
+    return {name: (where == k).nonzero().flatten() for k, name in enumerate([*cuts, "train"])}, whole
 
 
 def tail_rows(labels: Tensor, counts: Sequence[int], seed: int) -> Tensor:

@@ -134,6 +134,7 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         select_fraction=config.select_fraction,
         whole=data is not None,
         frames=config.frames,
+        group_by=config.group_by if data is None else None,
         broken=config.broken,
     )
     content = _with_classes(content, split, trained.class_names)

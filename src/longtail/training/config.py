@@ -37,6 +37,9 @@ class DataOptions:
         broken: Clips and annotations that cannot be used: ``refuse`` them (that is what happens unless it is said), or
             ``skip`` them with a note.
         frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
+        group_by: Files that must stay on one side of every cut, such as clips of one recording: a regular expression
+            that is searched for in each path; files with the same match (or the same part in parentheses) are a group.
+            ``none``: pass over a column ``group``, which is used otherwise.
         download: Fetch the data set with torchvision if it is missing.
     """
 
@@ -49,6 +52,7 @@ class DataOptions:
     frames: int | None = None
     broken: Literal["refuse", "skip"] | None = None
     frame_cache: str | None = None
+    group_by: str | None = None
     download: bool = False
 
 

@@ -58,6 +58,7 @@ def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Ta
             frames=config.frames,
             broken=config.broken,
             frame_cache=config.frame_cache,
+            group_by=config.group_by,
         )
     if data.num_classes < 2:
         raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")

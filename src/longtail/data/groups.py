@@ -1,0 +1,92 @@
+"""Samples that belong together, such as clips of one recording or photographs of one animal, and so must not be cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from longtail.data.base import Split
+from longtail.data.files import brief
+from longtail.errors import LongtailError
+
+__all__ = ["group_numbers", "group_splits"]
+
+
+def group_splits(splits: dict[str, Split], group_by: str | None, root: Path) -> list[str]:
+    """Tell which samples belong together, and name the groups that lie in two splits.
+
+    Args:
+        splits: Of files; changed in place.
+        group_by: None: as the data's own column says, if there is one. ``none``: not at all. Otherwise a regular
+            expression that is searched for in each path below ``root``, its folders parted by ``/``: the group is what
+            its parentheses match, without any what all of it matches. A file that it does not match is on its own.
+        root: Folder of the data.
+
+    Returns:
+        Notes.
+
+    Raises:
+        LongtailError: ``auto``, no regular expression, or one that matches no file.
+    """
+    if group_by == "none":
+        splits |= {name: dataclasses.replace(split, groups=None) for name, split in splits.items()}
+    elif group_by is not None:
+        _by_pattern(splits, group_by, root)
+    known = {name: set(split.groups) - {""} for name, split in splits.items() if split.groups is not None}
+    if not known:
+        return []
+    item, total = splits["train"].item, sum(map(len, splits.values()))
+    alone = sum(Counter(split.groups or ())[""] for split in splits.values())
+    notes = [
+        f"{len(set().union(*known.values()))} groups of {item}s stay together where splits are cut"
+        + (f" ({alone} of {total} {item}s are in none)" if alone else "")
+    ]
+    for one, other in itertools.combinations(known, 2):
+        if both := sorted(known[one] & known[other]):
+            notes.append(
+                f"{len(both)} groups lie in the given {one} and {other} splits ({brief(both)}): results on {other} are "
+                "too good; give splits that keep a group on one side"
+            )
+    return notes
+
+
+def _by_pattern(splits: dict[str, Split], pattern: str, root: Path) -> None:
+    if pattern == "auto":
+        raise LongtailError("--group-by auto is not there yet: give none, or a regular expression on the path")
+    try:
+        form = re.compile(pattern)
+    except re.error as error:
+        raise LongtailError(
+            f"--group-by {pattern!r} is no regular expression ({error}): write e.g. 'rec\\d+', or none"
+        ) from None
+    matched = 0
+    for name, split in splits.items():
+        groups = []
+        for path in split.images:
+            below = os.path.relpath(str(path), root).replace(os.sep, "/")
+            found = form.search(below)
+            groups.append("/".join(part or "" for part in found.groups() or found.group(0, 0)[:1]) if found else "")
+        matched += sum(map(bool, groups))
+        splits[name] = dataclasses.replace(split, groups=groups)
+    if not matched:
+        raise LongtailError(
+            f"--group-by {pattern!r} matches no file below {root}, e.g. {below}: it is a regular expression that is "
+            "searched for in each path"
+        )
+
+
+def group_numbers(split: Split) -> Tensor | None:
+    """The group of each sample as a number, int64 ``[N]``; one in no group has a number of its own. None: no groups."""
+    if split.groups is None or not any(split.groups):
+        return None
+    names = sorted(set(split.groups) - {""})
+    index = {name: k for k, name in enumerate(names)}
+    alone = itertools.count(len(names))
+    return torch.tensor([index[group] if group else next(alone) for group in split.groups])
