@@ -293,8 +293,9 @@ def _clipped(box: Sequence[float], height: int | None, width: int | None) -> lis
 def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
     if image["height"] is None or image["width"] is None:
         raise LongtailError("its image has no height and width")
-    rle = as_rle(annotation.get("segmentation"), image["height"], image["width"])
-    if not mask_pixels(rle):
+    shape = annotation.get("segmentation")
+    rle = as_rle(shape, image["height"], image["width"])
+    if not mask_pixels(rle, drawn=not (isinstance(shape, Mapping) and isinstance(shape["counts"], str | bytes))):
         raise LongtailError("a mask without a pixel in the image")
     return rle
 
