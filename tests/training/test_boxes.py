@@ -308,3 +308,43 @@ def test_what_does_not_fit_is_one_clear_line(
     with pytest.raises(LongtailError, match=message):
         train(wrong, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def _renamed(pictures: Path, place: Path, name: str) -> Path:
+    """The same data, whose bars are called by another name."""
+    shutil.copytree(pictures, place)
+    for split in ("train", "val"):
+        file = place / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"][1]["name"] = name
+        file.write_text(json.dumps(content))
+    return place
+
+
+def test_two_categories_of_one_name_stay_two(pictures: Path, grouped: Path, tmp_path: Path) -> None:
+    data, run = _renamed(pictures, tmp_path / "data", "square"), tmp_path / "run"
+    shutil.copytree(grouped, run)
+    for name in ("config.json", "data.json"):  # the names are all that differs
+        text = (run / name).read_text().replace(str(pictures), str(data)).replace('"bar"', '"square"')
+        (run / name).write_text(text)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert json.loads((run / "data.json").read_text())["class_names"] == ["square", "square"]  # as older versions did
+    assert evaluate(run, device="cpu") == metrics["test"]
+    assert load_run(run).class_names == ["square (category 1)", "square (category 2)"]
+    train(config(data, method="ce", epochs=1), tmp_path / "new")
+    names = [row["name"] for row in rows(tmp_path / "new" / "per_class.csv") if row["split"] == "test"]
+    assert names == load_run(run).class_names == json.loads((tmp_path / "new" / "data.json").read_text())["class_names"]
+    with pytest.raises(LongtailError, match="'square' is the name of several classes"):
+        evaluate(run, data=f"coco:{pictures}", device="cpu")
+
+
+def test_inspect_counts_lists_alone_and_says_what_is_missing(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "images")
+    assert main(["inspect", f"lvis:{tmp_path / 'data'}", "--verify", "--out", str(tmp_path / "counts.png")]) == 2
+    captured = capsys.readouterr()
+    assert "8 images (0 show nothing), 12 objects, 12 with a mask" in captured.out
+    assert re.fullmatch(r"error: 8 of 8 images of instances_train.json are missing on disk, [^\n]*\n", captured.err)
+    assert (tmp_path / "counts.png").is_file()

@@ -11,7 +11,7 @@ from longtail.data.annotations import CHECKED_FILES, read_annotations, read_json
 from longtail.data.base import Broken, check_broken, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.files import brief
-from longtail.data.photographs import real_path
+from longtail.data.photographs import real_paths
 from longtail.data.photos import check_images
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
@@ -104,6 +104,8 @@ def load_boxes(
     notes += _overlaps(parts)
     if len(paths) <= CHECKED_FILES:
         check_images(paths)
+    if "test" in parts and val_fraction is not None:
+        notes.append("val_fraction is not used: the data have a val split of their own")
     if "test" not in parts:
         parts["test"] = parts.pop("val")
         notes.append("there is no test split: the given val split is the test split, a new val is cut from train")
@@ -120,7 +122,7 @@ def load_boxes(
 
 def _overlaps(parts: Mapping[str, BoxSplit]) -> list[str]:
     """Notes on photographs that two splits share; one that is trained on is refused."""
-    files = {split: {real_path(i["path"]) for i in part.images if i["path"]} for split, part in parts.items()}
+    files = {split: set(real_paths(i["path"] for i in part.images if i["path"])) for split, part in parts.items()}
     for split in ("val", "test"):
         if split in files and (shared := files["train"] & files[split]):
             raise LongtailError(

@@ -196,6 +196,11 @@ def load_data(
     if select_fraction and not whole:
         cuts["select"] = select_fraction
 
+    if val_fraction is not None and "val" not in cuts and not whole:
+        why = (
+            "the data have a val split of their own" if "val" in raw.splits else f"--protocol {protocol} holds none out"
+        )
+        raw.notes.append(f"val_fraction is not used: {why}")
     _cut(raw, cuts, data_seed)
     if name == "mnist-4v9":
         pick_4v9(raw.splits, imbalance or 1.0, data_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from longtail.data.files import brief
 from longtail.errors import LongtailError
 
-__all__ = ["Photographs", "find_photographs", "real_path"]
+__all__ = ["Photographs", "find_photographs", "real_paths"]
 
 _FOLDERS = ("images/{}", "{}2017", "images/{}2017", "{}", "images", "")
 _YEARS = ("train2017", "val2017", "test2017")
@@ -85,9 +85,18 @@ def find_photographs(
     )
 
 
-def real_path(path: str) -> str:
-    """The file that a path leads to, whatever links and spellings it goes through."""
-    return os.path.realpath(path)
+def real_paths(paths: Iterable[str]) -> list[str]:
+    """The files that paths lead to, whatever links and spellings they go through; each folder is looked at once."""
+    folders: dict[str, str] = {}
+
+    def real(path: str) -> str:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        place = os.path.join(folders[folder], name)
+        return os.path.realpath(place) if os.path.islink(place) else place
+
+    return [real(path) for path in paths]
 
 
 def _spellings(image: dict[str, Any], file: Path) -> list[str]:
@@ -135,9 +144,10 @@ def _there(look: _Listing, folders: Sequence[Path], names: Sequence[str]) -> Ite
 def _refuse_doubles(images: Sequence[dict[str, Any]], paths: Sequence[str], file: Path) -> None:
     """Two entries on one file would train on one picture with the annotations of two."""
     first: dict[str, int] = {}
-    for row, path in enumerate(paths):
-        if path and (before := first.setdefault(real_path(path), row)) != row:
+    rows = [row for row, path in enumerate(paths) if path]
+    for row, real in zip(rows, real_paths(paths[row] for row in rows), strict=True):
+        if (before := first.setdefault(real, row)) != row:
             raise LongtailError(
-                f"{file}: the images {images[before]['id']} and {images[row]['id']} are one file, {path}: "
+                f"{file}: the images {images[before]['id']} and {images[row]['id']} are one file, {real}: "
                 "keep one entry, with the annotations of both"
             )

@@ -235,7 +235,7 @@ class _Plan:
             if not Path(config.weights).is_file():
                 raise LongtailError(f"weights {config.weights} do not exist or are no file")
         if config.task in ("detect", "segment"):
-            load_boxes(config.data, masks=config.task == "segment")
+            load_boxes(config.data, masks=config.task == "segment", broken=config.broken or "refuse")
         else:
             load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
 
