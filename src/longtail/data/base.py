@@ -68,7 +68,7 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """The rows ``index`` (int64), in that order."""
-        groups = None if self.groups is None else [self.groups[i] for i in index.tolist()]
+        groups = None if self.groups is None else [self.groups[int(i)] for i in index.tolist()]
         if isinstance(self.images, Tensor):
             return Split(self.images[index], self.labels[index], groups=groups)
         return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames, groups)
