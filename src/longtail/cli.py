@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as stop:
             if stop.code in (0, None):
                 return 0
-            return _fail(explain(errors.getvalue(), words, commands=COMMANDS, options=_options(words[0])))
+            return _fail(explain(errors.getvalue(), words, commands=COMMANDS, options=_options))
         return command.run()
 
     return _guarded(action, debug="--debug" in given)

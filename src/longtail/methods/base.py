@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -239,7 +241,11 @@ def find_method(name: str) -> type[Method]:
     methods = _load()
     key = name.lower().replace("_", "-") if isinstance(name, str) else ""
     if key not in methods:
-        raise LongtailError(f"unknown method {name!r}: known are {', '.join(sorted(methods))}")
+        known = f"known are {', '.join(sorted(methods))}"
+        if len(several := [part for part in re.split(r"[,\s]+", key) if part in methods]) > 1:
+            raise LongtailError(f"{name!r} names {len(several)} methods: give one, or use longtail compare")
+        close = difflib.get_close_matches(key.replace(" ", "-"), list(methods), n=1)
+        raise LongtailError(f"unknown method {name!r}: {f'did you mean {close[0]}? ' if close else ''}{known}")
     return methods[key]
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import math
 import operator
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from longtail.training.attach import attach
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
+from longtail.training.hints import hints
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
@@ -84,6 +86,20 @@ def train(
     return metrics
 
 
+@contextlib.contextmanager
+def _batch_norm_told(config: RunConfig) -> Iterator[None]:
+    """In a line of ours what BatchNorm says of one sample whose features are one pixel."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise LongtailError(
+            f"BatchNorm cannot train on a batch of one sample at --image-size {config.image_size}: give every process "
+            f"at least two with a larger --batch-size than {config.batch_size}"
+        ) from None
+
+
 @dataclasses.dataclass(frozen=True)
 class _Judged:
     """Weights as they are written, with their results on val and test."""
@@ -125,7 +141,8 @@ class _Loop:
         """Every stage and epoch that is not done yet; returns the record of the best epoch."""
         if self.main:
             self.folder.describe(self.task.description())
-        for note in (*self.task.data.notes, *getattr(self.model, "notes", ())):
+        told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
+        for note in (*self.task.data.notes, *getattr(self.model, "notes", ()), *told):
             self.progress.note(note)
         if self.config.trackers:
             settings = {k: str(v) for k, v in self.config.to_dict().items()}
@@ -233,7 +250,7 @@ class _Loop:
         for i, ((batch, held_out), waited) in enumerate(loader):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), _batch_norm_told(config):
                 output = self._loss(batch, held_out)
             loss: Tensor = output["loss"]
             target: Any = output.get("target", batch[1])  # boxes bring their own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,6 +16,7 @@ from longtail.errors import LongtailError
 from longtail.methods import Method
 from longtail.tasks.image import ImageTask
 from longtail.training.config import RunConfig
+from longtail.training.hints import usable_cpus, usable_workers
 
 if TYPE_CHECKING:
     from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
@@ -70,14 +70,13 @@ def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Ta
     assert config.model and config.image_size
     workers = config.workers
     if workers is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = suggest_workers(data.train, config.image_size, cpus // accelerator.num_processes)
+        workers = suggest_workers(data.train, config.image_size, usable_cpus() // accelerator.num_processes)
     return ImageTask(
         data,
         model=config.model,
         image_size=config.image_size,
         device=accelerator.device,
-        workers=workers,
+        workers=usable_workers(workers),
         seed=config.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -104,7 +103,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> Detec
         image_size=config.image_size,
         device=accelerator.device,
         masks=masks,
-        workers=config.workers or 0,
+        workers=usable_workers(config.workers or 0),
         seed=config.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
