@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -178,7 +179,7 @@ class Predict:
                 box = "\t".join(f"{row[side]:.1f}" for side in ("x", "y", "width", "height"))
                 say(f"{row['file']}\t{row['label']}\t{row['score']:.4f}\t{box}")
         else:
-            for own in zip(*[rows] * self.top, strict=True):
+            while own := list(itertools.islice(rows, max(self.top, 1))):
                 say("\t".join([own[0]["file"], *(f"{row['label']}\t{row['probability']:.4f}" for row in own)]))
         for note in notes:
             _note(note)
