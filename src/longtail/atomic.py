@@ -24,13 +24,16 @@ def atomic(path: Path, write: Callable[[Path], Any]) -> None:
         OSError: the file cannot be written; the old one is untouched and no temporary file stays.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that somebody put there
     try:
+        # A new file, never one that a link leads to; the system takes the umask off its permissions.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        mode = temporary.stat().st_mode
         write(temporary)
         with open(temporary, "rb+") as f:
             os.fsync(f.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # some writers make private files
+        if temporary.stat().st_mode != mode:  # some writers make private files of their own
+            temporary.chmod(mode & 0o777)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

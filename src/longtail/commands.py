@@ -45,7 +45,9 @@ class Train(RunConfig):
 
         config = _plain(self)
         out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
-        metrics = train(config, out, resume=self.resume, progress=for_terminal())
+        metrics = train(
+            config, out, resume=self.resume, progress=for_terminal(), splits_of=_splits_of(self.config, config)
+        )
         if is_main():
             say_metrics(metrics["test"], f"test split, weights of the {metrics['final']} epoch")
             say(f"run folder: {out}")
@@ -121,7 +123,7 @@ class Evaluate:
             check_place(self.out)
         run = _run_of(self.run_folder, best=self.best, note=say if aloud else _note)
 
-        metrics = evaluate(run, split=self.split, data=self.data, device=self.device)
+        metrics = evaluate(run, split=self.split, data=self.data, device=self.device, note=_note)
         if not aloud:
             say(json_text({self.split: metrics}).rstrip())
             return 0
@@ -435,6 +437,18 @@ def _run_of(folder: Path, *, best: bool, note: Callable[[str], None]) -> Path:
 
 def _note(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
+
+
+def _splits_of(config: Path | None, options: RunConfig) -> Path | None:
+    """The run that ``--config`` names, where its splits are those of ``options`` too."""
+    folder = config if config is None or config.is_dir() else config.parent
+    if folder is None or not (folder / "splits.csv.gz").is_file():
+        return None
+    from longtail.training.configfile import read_config
+
+    its = read_config(folder)
+    names = {f.name for f in dataclasses.fields(DataOptions)} - {"download"} | {"data", "task"}
+    return folder if all(getattr(its, name) == getattr(options, name) for name in names) else None
 
 
 def _file_name(text: str) -> str:

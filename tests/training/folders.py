@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-__all__ = ["DIGITS", "assert_same_run", "snapshot"]
+__all__ = ["DIGITS", "FIRST_CHECKPOINT", "assert_same_run", "snapshot"]
+
+FIRST_CHECKPOINT = -5
+"""``die_at`` just after the first checkpoint: config, splits, data, best weights, checkpoint."""
 
 # A run of a fraction of a second an epoch.
 DIGITS = (

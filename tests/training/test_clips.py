@@ -17,7 +17,7 @@ from longtail.data.clips import read_clips
 from longtail.models import create_model
 from longtail.training import run as training
 from longtail.training.config import RunConfig
-from training.folders import assert_same_run, history
+from training.folders import FIRST_CHECKPOINT, assert_same_run, history
 from training.test_processes import train_here
 
 OPTIONS = (
@@ -66,7 +66,7 @@ def test_a_run_of_clips_fills_its_folder(whole: Path) -> None:
 
 def test_killed_and_continued_it_is_the_same(clips: Path, whole: Path, tmp_path: Path) -> None:
     command = words(clips, "--method", "cdb-w", "--epochs", 3, "--out", tmp_path / "run")
-    assert run(command, die_at=-4).wait() == -9
+    assert run(command, die_at=FIRST_CHECKPOINT).wait() == -9
     assert len(history(tmp_path / "run")) == 1
     again = run(command)
     assert again.wait() == 0, again.errors

@@ -15,7 +15,7 @@ import torch
 
 from commands import Command, run
 from longtail.cli import main
-from training.folders import DIGITS, assert_same_run, history, snapshot
+from training.folders import DIGITS, FIRST_CHECKPOINT, assert_same_run, history, snapshot
 
 TWO = [*DIGITS, "--method", "cdb-w", "--epochs", "2"]
 
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def half(tmp_path) -> Path:
     """The same run, killed after the checkpoint of its first epoch."""
-    assert run([*TWO, "--out", tmp_path / "run"], die_at=-4).wait() == -9
+    assert run([*TWO, "--out", tmp_path / "run"], die_at=FIRST_CHECKPOINT).wait() == -9
     return tmp_path / "run"
 
 

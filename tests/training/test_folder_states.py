@@ -11,7 +11,7 @@ import pytest
 
 from commands import Command
 from longtail.cli import main
-from training.folders import DIGITS, assert_same_run, history, snapshot
+from training.folders import DIGITS, FIRST_CHECKPOINT, assert_same_run, history, snapshot
 
 ONE = [*DIGITS, "--method", "cdb-w", "--epochs", "1"]
 
@@ -82,7 +82,7 @@ def test_a_changed_default_is_another_configuration(finished, tmp_path, capsys):
 
 def test_an_unfinished_run_is_continued_unless_told_otherwise(finished, tmp_path, capsys):
     folder = tmp_path / "run"
-    killed = Command([*ONE, "--out", folder], die_at=-4)
+    killed = Command([*ONE, "--out", folder], die_at=FIRST_CHECKPOINT)
     assert killed.wait() == -9
     before = snapshot(folder)
     line = refused(capsys, [*ONE, "--out", str(folder), "--no-resume"])
@@ -123,21 +123,6 @@ def test_a_folder_in_use_is_refused(tmp_path, capsys):
         assert continued.running, continued.errors
         time.sleep(0.01)
     continued.kill()
-
-
-def test_changed_data_are_noticed(tmp_path, capsys):
-    from PIL import Image
-
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for i in range(6):
-            Image.new("RGB", (20, 20), (40 * i, 0, 99)).save(tmp_path / "photos" / name / f"{i}.png")
-    words = ["train", f"folder:{tmp_path}/photos", "--model", "lenet5", "--image-size", "16", "--epochs", "1"]
-    words += ["--device", "cpu", "--out", str(tmp_path / "run")]
-    assert Command(words, die_at=-4).wait() == -9
-    Image.new("RGB", (20, 20)).save(tmp_path / "photos" / "cat" / "new.png")
-    line = refused(capsys, words)
-    assert "data changed" in line and "class_counts" in line
 
 
 def test_the_configuration_file_repeats_a_run(finished, tmp_path):

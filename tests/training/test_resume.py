@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from commands import count_calls, run
-from training.folders import DIGITS, assert_same_run, history, snapshot
+from training.folders import DIGITS, FIRST_CHECKPOINT, assert_same_run, history, snapshot
 
 METHOD = "--method cdb-s --method-kwargs tau=1.5 momentum=0.5".split()
 
@@ -88,7 +88,7 @@ def test_the_real_command(short, tmp_path):
     """Outside the process that the other tests fork theirs from: killed after its first checkpoint, and continued."""
     words, whole = short
     begin = "import sys, runpy; sys.path.insert(0, {!r}); from commands import die_at_replacement; "
-    begin = begin.format(str(Path(__file__).parents[1])) + "die_at_replacement(-4); "
+    begin = begin.format(str(Path(__file__).parents[1])) + f"die_at_replacement({FIRST_CHECKPOINT}); "
     killed = [sys.executable, "-c", begin + "runpy.run_module('longtail', run_name='__main__', alter_sys=True)"]
     words, environment = [*words, "--out", str(tmp_path / "run")], os.environ | {"OMP_NUM_THREADS": "1"}
     assert subprocess.run([*killed, *words], env=environment, stdout=subprocess.DEVNULL, check=False).returncode == -9
@@ -105,7 +105,7 @@ def half(short, tmp_path) -> tuple[list[str], Path, Path]:
     """A run that died just after the checkpoint of its first epoch; and the folder it must come to equal."""
     words, whole = short
     words = [*words, "--out", str(tmp_path / "run")]
-    assert run(words, die_at=-4).wait() == -9
+    assert run(words, die_at=FIRST_CHECKPOINT).wait() == -9
     assert len(history(tmp_path / "run")) == 1
     assert (tmp_path / "run" / "checkpoint" / "last.pt").is_file()
     return words, tmp_path / "run", whole
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(half, damage, tmp_path):
 def test_best_weights_that_are_damaged_are_one_clear_line(short, tmp_path, damage):
     words, _ = short
     words = [*words, "--lr", "1e-12", "--out", str(tmp_path / "run")]  # nothing is learnt: epoch 1 stays the best
-    assert run(words, die_at=-5).wait() == -9
+    assert run(words, die_at=FIRST_CHECKPOINT).wait() == -9
     (best,) = (tmp_path / "run" / "checkpoint").glob("best-*")
     best.unlink() if damage is None else best.write_bytes(damage)
     refused = run(words)

@@ -13,6 +13,7 @@ from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.files import brief
 from longtail.data.photographs import real_paths
 from longtail.data.photos import check_images
+from longtail.data.record import SplitRecord, restore_boxes
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
 
@@ -37,6 +38,7 @@ def load_boxes(
     masks: bool = False,
     broken: Broken = "skip",
     look: bool = False,
+    record: SplitRecord | None = None,
 ) -> BoxData:
     """Read a detection data set and split it.
 
@@ -55,6 +57,7 @@ def load_boxes(
             them), or ``refuse`` them.
         look: The data are only looked at: masks are kept where they can be used, and what is missing on disk is told by
             ``missing`` of the result instead of an error.
+        record: The splits of a run: images are split as there, and what is new is left out with a note.
 
     Raises:
         LongtailError: an unknown name, files that are missing or damaged, annotations that cannot be used, or a
@@ -108,6 +111,10 @@ def load_boxes(
         notes.append("val_fraction is not used: the data have a val split of their own")
     if "test" not in parts:
         parts["test"] = parts.pop("val")
+    if record is not None and not record.in_memory:
+        parts, new = restore_boxes(record, spec, parts)
+        notes += new
+    elif "val" not in parts:
         notes.append("there is no test split: the given val split is the test split, a new val is cut from train")
         rows = cut_images(train.labels_per_image(), val_fraction or VAL_FRACTION, data_seed)
         parts["train"], parts["val"] = (train.subset(own) for own in rows)

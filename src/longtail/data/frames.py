@@ -78,7 +78,8 @@ class ClipReader:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             shape = (len(clip), *self._decode(clip, [0]).shape[1:])
-            with open(temporary, "wb") as out:
+            temporary.unlink(missing_ok=True)
+            with open(temporary, "xb") as out:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(out, header)  # type: ignore[arg-type]
                 for first in range(0, len(clip), _AT_ONCE):

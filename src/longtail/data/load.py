@@ -21,6 +21,7 @@ from longtail.data.groups import group_numbers, group_splits
 from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
 from longtail.data.photos import check_images
 from longtail.data.published import IN_MEMORY, pick_4v9, places_of, read_published
+from longtail.data.record import SplitRecord, restore_splits
 from longtail.data.splits import cut_groups, cut_rows, tail_rows
 from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
@@ -97,6 +98,7 @@ def load_data(
     broken: Broken | None = None,
     frame_cache: str | Path | None = None,
     group_by: str | None = None,
+    record: SplitRecord | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -128,6 +130,7 @@ def load_data(
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         group_by: Files that no cut may part: a regular expression on their paths, see `group_splits`; ``none``: each is
             on its own. None: as a column ``group`` says, if there is one.
+        record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -168,6 +171,12 @@ def load_data(
 
     if path is not None and name in _GROUPED:
         raw.notes += group_splits(raw.splits, group_by, path)
+    recorded = False
+    if record is not None and not record.in_memory and recipe is None:
+        recorded = True
+        raw.splits, new = restore_splits(record, spec, raw.splits, raw.class_names)
+        raw.class_names, raw.notes = list(record.class_names), raw.notes + new
+        imbalance = None
     if len(raw.class_names) < 2 and not whole:
         hint = "the folder above the class folders"
         if name == "folder" and path and (path / raw.class_names[0]).is_dir():
@@ -181,7 +190,7 @@ def load_data(
             cuts["test"] = recipe.test
         if protocol != "cao":
             cuts["val"] = recipe.val if val_fraction is None else val_fraction
-    else:
+    elif not recorded:
         if "test" not in raw.splits and "val" in raw.splits:
             raw.splits["test"] = raw.splits.pop("val")
             raw.notes.append(
@@ -193,7 +202,7 @@ def load_data(
             cuts["test"] = TEST_FRACTION
         if "val" not in raw.splits and not whole:
             cuts["val"] = VAL_FRACTION if val_fraction is None else val_fraction
-    if select_fraction and not whole:
+    if select_fraction and not whole and not recorded:
         cuts["select"] = select_fraction
 
     if val_fraction is not None and "val" not in cuts and not whole:

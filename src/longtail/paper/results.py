@@ -14,7 +14,7 @@ from longtail.paper.base import Cell
 from longtail.report import Table
 from longtail.report.measures import measure_set
 from longtail.report.statistics import Spread, spread
-from longtail.training.files import read_csv, read_json, write_csv
+from longtail.training.files import open_lock, read_csv, read_json, write_csv
 
 __all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
 
@@ -116,7 +116,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     except ImportError:  # not on Windows: there one call at a time
         yield
         return
-    with open(folder / ".results.lock", "w") as f:
+    with open_lock(folder / ".results.lock") as f:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(f, fcntl.LOCK_EX)
         yield

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import ImageData, Split, load_data, make_loader
+from longtail.data.boxes import BoxData
 from longtail.data.files import clips_below, images_below
 from longtail.data.loader import Loader
+from longtail.data.record import SplitRecord, check_splits
 from longtail.data.video import image_names
 from longtail.data.walk import Passed
 from longtail.errors import LongtailError
@@ -99,14 +102,40 @@ class Trained:
         """The precision that the run was trained and judged in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
+    def splits(self, note: Callable[[str], None]) -> SplitRecord | None:
+        """What the run's splits hold; a folder of a version that did not write it gets a note."""
+        record = self.folder.splits()
+        if record is None:
+            note(
+                f"{self.folder.path} does not tell its splits (an earlier version made it): they are cut anew, from "
+                "the data as they are now"
+            )
+        return record
+
+    def tell_changes(
+        self, record: SplitRecord, data: ImageData | BoxData, split: str, note: Callable[[str], None]
+    ) -> None:
+        """Tell what is new or changed in a split that was read again; missing files are an error."""
+        for line in (*(line for line in data.notes if record.source in line), *check_splits(record, data, (split,))):
+            note(line)
+
 
 def load_run(run: str | Path, **options: Any) -> Trained:
     """A finished run; see `Trained`."""
     return Trained(run, **options)
 
 
-def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    run: str | Path,
+    *,
+    split: str = "test",
+    data: str | None = None,
+    device: str = "auto",
+    note: Callable[[str], None] = warnings.warn,
+) -> dict[str, Any]:
     """Judge a finished run on a split of its own data or of other data with the same classes.
+
+    A split of its own data holds the files that the run had in it, whatever was added since.
 
     Args:
         run: The run folder.
@@ -114,16 +143,21 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         data: Another data set, ``NAME[:PATH]``. Its classes are known by their names; a folder without splits is judged
             as a whole.
         device: ``auto``, ``cpu`` or ``cuda``.
+        note: Told of what differs from the data that the run had: new files, which are left out, and changed ones.
 
     Returns:
         What ``metrics.json`` holds of a split.
+
+    Raises:
+        LongtailError: no such split, files of it that are missing or have another label, other classes.
     """
     trained = Trained(run, device=device)
     config: RunConfig = trained.config
     if trained.boxes:
         from longtail.training.apply_boxes import evaluate_boxes  # loads torchvision's detectors
 
-        return evaluate_boxes(trained, split=split, data=data)
+        return evaluate_boxes(trained, split=split, data=data, note=note)
+    record = trained.splits(note) if data is None else None
     content = load_data(
         data or config.data,
         imbalance=config.imbalance if data is None else None,
@@ -136,7 +170,10 @@ def evaluate(run: str | Path, *, split: str = "test", data: str | None = None, d
         frames=config.frames,
         group_by=config.group_by if data is None else None,
         broken=config.broken,
+        record=record,
     )
+    if record is not None:
+        trained.tell_changes(record, content, split, note)
     content = _with_classes(content, split, trained.class_names)
     info = trained.info
     if bool(content.frames) != bool(info.get("frames", 0)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ def trained_detector(trained: Trained) -> nn.Module:
     return with_box_criterion(model, last.criterion)
 
 
-def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[str, Any]:
+def evaluate_boxes(trained: Trained, *, split: str, data: str | None, note: Callable[[str], None]) -> dict[str, Any]:
     """Average precision of a run on a split of its own data, or of other data with the same categories by name."""
     config, info = trained.config, trained.info
     content = load_boxes(
@@ -56,7 +56,10 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None) -> dict[st
         val_fraction=config.val_fraction,
         masks=info["masks"],
         broken=config.broken or "refuse",
+        record=(record := trained.splits(note) if data is None else None),
     )
+    if record is not None:
+        trained.tell_changes(record, content, split, note)
     part = getattr(content, split)
     if part is None:
         raise LongtailError(f"{content.name} has no {split!r} split")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors.torch
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "load_state",
     "load_weights",
     "locked",
+    "open_lock",
     "read_csv",
     "read_json",
     "save_state",
@@ -150,6 +152,17 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise LongtailError(f"{path} is damaged ({error}): remove the run folder and train again") from None
 
 
+def open_lock(path: Path) -> IO[str]:
+    """A file to be locked, made if it is not there; not through a link, which could lead to somebody else's file."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise LongtailError(f"{path} is a link: remove it") from None
+    return open(handle, "w")
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one process; the system lets go of it when the process ends, however it ends."""
@@ -158,7 +171,7 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # not on Windows: two runs in one folder are then the user's to avoid
         yield
         return
-    with open(folder / ".lock", "w") as f:
+    with open_lock(folder / ".lock") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

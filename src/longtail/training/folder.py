@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import longtail
+from longtail.data.record import SplitRecord, read_record, record_text
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, get_method
@@ -42,6 +43,7 @@ HISTORY = (
 DIFFICULTY = ("epoch", "class", "performance", "difficulty", "weight")
 HARD = ("epoch", "class", "seen", "hard")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
+SPLITS = "splits.csv.gz"
 CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "frame_cache", "trackers", "workers")
@@ -136,9 +138,20 @@ class RunFolder:
                 write_json(self.path / "config.json", content)
             yield
 
-    def describe(self, content: dict[str, Any]) -> None:
-        """Write ``data.json``; on a resumed run check that the data are still the same."""
+    def splits(self) -> SplitRecord | None:
+        """What each split holds; None before it is known, and in folders of versions that did not write it."""
+        if not all((self.path / name).is_file() for name in (SPLITS, "data.json")):
+            return None
+        names = read_json(self.path / "data.json").get("class_names")
+        if not isinstance(names, list):
+            raise LongtailError(f"{self.path}/data.json lacks class_names: restore it or start in a new folder")
+        return read_record(self.path / SPLITS, names)
+
+    def describe(self, content: dict[str, Any], splits: SplitRecord) -> None:
+        """Write ``splits.csv.gz`` and ``data.json``; on a resumed run check that the data are still the same."""
         path = self.path / "data.json"
+        if not (self.path / SPLITS).is_file() or not path.is_file():
+            atomic(self.path / SPLITS, lambda p: p.write_bytes(record_text(splits)))
         if path.is_file():
             before = read_json(path)
             for key in ("class_names", "class_counts"):

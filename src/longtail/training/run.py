@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from longtail.data.record import SplitRecord, check_splits, record_splits
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
@@ -40,7 +41,12 @@ __all__ = ["train"]
 
 
 def train(
-    config: RunConfig, out: str | Path, *, resume: bool = True, progress: Progress | None = None
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = True,
+    progress: Progress | None = None,
+    splits_of: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and fill the run folder ``out``; returns what ``metrics.json`` holds.
 
@@ -51,6 +57,7 @@ def train(
         out: The run folder.
         resume: False: refuse a folder with an unfinished run instead of continuing it.
         progress: Told about every step and epoch.
+        splits_of: A run folder whose splits a new run takes over; None: they are cut by the configuration.
 
     Raises:
         LongtailError: anything that the user can mend.
@@ -71,9 +78,17 @@ def train(
         return folder.metrics
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
-    task = make_task(config, accelerator, method)
+    record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
+    task = make_task(config, accelerator, method, record=record)
     try:
-        loop = _Loop(config, folder, accelerator, task, method, progress)
+        if record is not None and main and (changes := check_splits(record, task.data)):
+            raise LongtailError(
+                f"the data changed since {record.source} was begun: {'; '.join(changes)}: restore them, or choose "
+                "another --out"
+            )
+        if record is None and folder.begun:
+            progress.note(f"{folder.path} does not tell its splits (an earlier version began it): they are cut anew")
+        loop = _Loop(config, folder, accelerator, task, method, progress, record)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
         with folder.claimed(config) if main else contextlib.nullcontext():
             metrics = loop.conclude(loop.run())
@@ -120,10 +135,12 @@ class _Loop:
         task: Task,
         method: Method,
         progress: Progress,
+        record: SplitRecord | None = None,
     ) -> None:
         assert config.model and config.epochs and config.batch_size and config.weight_decay is not None
         self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
         self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
+        self.record = record
         torch.manual_seed(seed_of("model", config.seed))
         self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(
@@ -140,7 +157,8 @@ class _Loop:
     def run(self) -> dict[str, Any]:
         """Every stage and epoch that is not done yet; returns the record of the best epoch."""
         if self.main:
-            self.folder.describe(self.task.description())
+            splits = self.record or record_splits(self.task.data, str(self.folder.path))
+            self.folder.describe(self.task.description(), splits)
         told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
         for note in (*self.task.data.notes, *getattr(self.model, "notes", ()), *told):
             self.progress.note(note)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from longtail.data import load_boxes, load_data, suggest_workers
+from longtail.data.record import SplitRecord
 from longtail.errors import LongtailError
 from longtail.methods import Method
 from longtail.tasks.image import ImageTask
@@ -42,9 +43,12 @@ def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
     )
 
 
-def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Task:
+def make_task(
+    config: RunConfig, accelerator: Accelerator, method: Method, *, record: SplitRecord | None = None
+) -> Task:
+    """The data with their task; ``record``: the splits of a run, in place of new ones."""
     if config.task in ("detect", "segment"):
-        return _boxes(config, accelerator, method)
+        return _boxes(config, accelerator, method, record)
     with accelerator.main_process_first() if config.download else contextlib.nullcontext():
         data = load_data(
             config.data,
@@ -59,6 +63,7 @@ def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Ta
             broken=config.broken,
             frame_cache=config.frame_cache,
             group_by=config.group_by,
+            record=record,
         )
     if data.num_classes < 2:
         raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
@@ -83,7 +88,7 @@ def make_task(config: RunConfig, accelerator: Accelerator, method: Method) -> Ta
     )
 
 
-def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> DetectionTask:
+def _boxes(config: RunConfig, accelerator: Accelerator, method: Method, record: SplitRecord | None) -> DetectionTask:
     from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
 
     assert config.model and config.image_size
@@ -96,6 +101,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method) -> Detec
         val_fraction=config.val_fraction,
         masks=masks,
         broken=config.broken or "refuse",
+        record=record,
     )
     return DetectionTask(
         data,

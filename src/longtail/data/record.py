@@ -1,0 +1,342 @@
+"""Which files, or which pixels, each split of a run holds: so that it is continued and judged on the same ones."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail.data.base import ImageData, Split, parse_spec
+from longtail.data.boxes import BoxData, BoxSplit
+from longtail.data.files import brief
+from longtail.data.published import places_of
+from longtail.data.video import frame_files
+from longtail.errors import LongtailError
+
+__all__ = [
+    "SplitRecord",
+    "check_splits",
+    "read_record",
+    "record_splits",
+    "record_text",
+    "restore_boxes",
+    "restore_splits",
+]
+
+SPLITS = ("train", "val", "test", "select")
+COLUMNS = ("split", "file", "label", "size", "modified", "digest")
+READ_WHOLE = 1 << 20
+"""Bytes up to which the digest of a file reads all of it; of a larger one it reads as many: first, middle and last."""
+_READERS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    """One file of a split, or all of one that is held in memory.
+
+    Args:
+        file: Below the folder of the data set, or absolute; empty: held in memory.
+        label: Number of the class; boxes: a digest of the image's annotations.
+        size: Of the file in bytes; a folder: its frames; in memory: the samples.
+        modified: Time of the file's last change in ns; with an unchanged size it saves reading the file again.
+        digest: Of the content, see `READ_WHOLE`; in memory: of pixels and labels, or of the annotations.
+    """
+
+    file: str
+    label: str
+    size: int
+    modified: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRecord:
+    """What a run's splits hold.
+
+    Args:
+        items: The files of each split, in its order.
+        class_names: The names of the labels.
+        source: Where it is written, for messages.
+    """
+
+    items: Mapping[str, Sequence[_Item]]
+    class_names: Sequence[str]
+    source: str
+
+    @property
+    def in_memory(self) -> bool:
+        return all(not item.file for items in self.items.values() for item in items)
+
+
+def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
+    """Of data that have just been read: every file is read once.
+
+    Raises:
+        LongtailError: a file that cannot be read.
+    """
+    root, items = _root(data.name), {}
+    for name in SPLITS:
+        split = getattr(data, name, None)
+        if split is None:
+            continue
+        files = _files(split)
+        if files is None:
+            items[name] = [_Item("", "", len(split), 0, _digest_in_memory(split))]
+            continue
+        labels = map(_digest_of_objects, split.objects) if isinstance(split, BoxSplit) else split.labels.tolist()
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = list(readers.map(_fingerprint, files))
+        items[name] = [
+            _Item(_below(file, root), str(label), *what) for file, label, what in zip(files, labels, found, strict=True)
+        ]
+    return SplitRecord(items, list(data.class_names), source)
+
+
+def record_text(record: SplitRecord) -> bytes:
+    """The content of ``splits.csv.gz``, the same bytes for the same record."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")  # so that either in a name is quoted
+    writer.writerow(COLUMNS)
+    for name, items in record.items.items():
+        writer.writerows((name, i.file, i.label, i.size, i.modified or "", i.digest) for i in items)
+    return gzip.compress(out.getvalue().encode("utf-8", "surrogateescape"), mtime=0)
+
+
+def read_record(path: Path, class_names: Sequence[str]) -> SplitRecord:
+    """Inverse of `record_text`, from a file.
+
+    Raises:
+        LongtailError: the file is damaged.
+    """
+    items: dict[str, list[_Item]] = {}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            reader = csv.reader(lines)
+            if tuple(next(reader))[: len(COLUMNS)] != COLUMNS:
+                raise ValueError("its columns are others")
+            for split, file, label, size, modified, digest, *_ in reader:
+                items.setdefault(split, []).append(_Item(file, label, int(size), int(modified or 0), digest))
+    except (OSError, EOFError, ValueError, StopIteration, zlib.error, csv.Error) as error:
+        raise LongtailError(
+            f"{path} is damaged ({str(error) or 'it is empty'}): restore it, or remove it to cut the splits anew"
+        ) from None
+    return SplitRecord(items, list(class_names), str(path.parent))
+
+
+# -- reading a data set with the splits of a run -----------------------------------------------------------------------
+def restore_splits(
+    record: SplitRecord, name: str, found: Mapping[str, Split], class_names: Sequence[str]
+) -> tuple[dict[str, Split], list[str]]:
+    """The recorded splits, whatever else is there now.
+
+    Args:
+        record: Of files.
+        name: The data set, ``NAME[:PATH]``.
+        found: The files that are there now, in whatever splits.
+        class_names: The names of their labels.
+
+    Returns:
+        The splits, with the labels of ``record.class_names``, and a note if there are new files. Files that are missing
+        are not looked for: `check_splits` does that.
+
+    Raises:
+        LongtailError: files that have another label now.
+    """
+    root, frames = _root(name), found["train"].frames
+    now = {
+        _below(str(file), root): label
+        for split in found.values()
+        for file, label in zip(split.images, split.labels.tolist(), strict=True)
+    }
+    splits, other = {}, []
+    for split, items in record.items.items():
+        labels = [int(item.label) for item in items]
+        for item, label in zip(items, labels, strict=True):
+            # Numbers name the classes of lists, names those of folders: only where both differ the label does.
+            mine = now.get(item.file, label)
+            if mine != label and class_names[mine] != record.class_names[label]:
+                other.append(f"{item.file} ({record.class_names[label]} there, {class_names[mine]} here)")
+        splits[split] = Split([_path(item, root) for item in items], torch.tensor(labels, dtype=torch.int64), frames)
+    if other:
+        raise LongtailError(
+            f"{len(other)} files of {name} have another label than in {record.source}, e.g. {other[0]}: "
+            "restore the labels, or start anew in another folder"
+        )
+    return splits, _new(now, record)
+
+
+def restore_boxes(
+    record: SplitRecord, name: str, found: Mapping[str, BoxSplit]
+) -> tuple[dict[str, BoxSplit], list[str]]:
+    """As `restore_splits`, of images with boxes.
+
+    Raises:
+        LongtailError: an image that the annotations do not name any more.
+    """
+    root = _root(name)
+    rows = {
+        split: {_below(image["path"], root): row for row, image in enumerate(part.images)}
+        for split, part in found.items()
+    }
+    splits, missing = {}, []
+    for split, items in record.items.items():
+        # A file may stand in several annotation files: the split's own first, then the one that splits are cut from.
+        order = [own for own in dict.fromkeys((split, "train", *found)) if own in found]
+        home = next((own for own in order if any(item.file in rows[own] for item in items)), order[0])
+        missing += [item.file for item in items if item.file not in rows[home]]
+        if not missing:
+            splits[split] = found[home].subset([rows[home][item.file] for item in items])
+    if missing:
+        raise LongtailError(
+            f"{len(missing)} images of {record.source} are not in the annotations of {name} any more, first "
+            f"{missing[0]}: restore them, or start anew in another folder"
+        )
+    return splits, _new({file for own in rows.values() for file in own}, record)
+
+
+def _new(now: Iterable[str], record: SplitRecord) -> list[str]:
+    known = {item.file for items in record.items.values() for item in items}
+    if not (new := [file for file in now if file not in known]):
+        return []
+    return [f"left out, as they are not in the splits of {record.source} ({len(new)} in all): {brief(new)}"]
+
+
+# -- is everything still as it was -------------------------------------------------------------------------------------
+def check_splits(record: SplitRecord, data: ImageData | BoxData, names: Sequence[str] = SPLITS) -> list[str]:
+    """Compare what is there now with a record.
+
+    Args:
+        record: Of a run.
+        data: The same data as they were read now.
+        names: The splits to look at.
+
+    Returns:
+        One line for each kind of change: other contents, other annotations. Files of unchanged size and time are not
+        read.
+
+    Raises:
+        LongtailError: files are missing.
+    """
+    root, missing, changed, lines = _root(data.name), [], [], []
+    for name in names:
+        items, split = record.items.get(name, ()), getattr(data, name, None)
+        if split is None or not items:
+            continue
+        if not items[0].file:
+            if items[0].digest != _digest_in_memory(split):
+                lines.append(f"the {name} split of {data.name} holds other samples or labels than {record.source}")
+            continue
+        with ThreadPoolExecutor(_READERS) as readers:
+            states = readers.map(_state, items, (_path(item, root) for item in items))
+        for item, state in zip(items, states, strict=True):
+            if state == "missing":
+                missing.append(_path(item, root))
+            elif state:
+                changed.append(_path(item, root))
+        if isinstance(split, BoxSplit):
+            own = zip(items, split.objects, strict=True)
+            other = [item.file for item, objects in own if item.label != _digest_of_objects(objects)]
+            if other:
+                what = f"{len(other)} images of {name} have other annotations than in {record.source}"
+                lines.append(f"{what}, e.g. {other[0]}")
+    if missing:
+        raise LongtailError(f"{len(missing)} files of {record.source} are missing, first {missing[0]}: put them back")
+    if changed:
+        lines.append(f"{len(changed)} files have another content than in {record.source}, e.g. {changed[0]}")
+    return lines
+
+
+def _state(item: _Item, path: str) -> str:
+    """``missing``, ``changed``, or nothing."""
+    try:
+        now = os.stat(path)
+    except OSError:
+        return "missing"
+    if item.modified and (now.st_size, now.st_mtime_ns) == (item.size, item.modified):
+        return ""
+    size, _, digest = _fingerprint(path)
+    return "" if (size, digest) == (item.size, item.digest) else "changed"
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+def _fingerprint(path: str) -> tuple[int, int, str]:
+    """Size, time of the last change and digest."""
+    content = hashlib.blake2b(digest_size=8)
+    try:
+        if os.path.isdir(path):
+            frames = frame_files(path)
+            content.update("\n".join(map(os.path.basename, frames)).encode("utf-8", "surrogateescape"))
+            for frame in frames[:1] + frames[len(frames) // 2 :][:1] + frames[-1:]:
+                content.update(_fingerprint(frame)[2].encode())
+            return len(frames), 0, content.hexdigest()
+        with open(path, "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            for start, length in _pieces(status.st_size):
+                file.seek(start)
+                content.update(file.read(length))
+    except OSError as error:
+        raise LongtailError(f"{path} cannot be read: {error.strerror or error}") from None
+    return status.st_size, status.st_mtime_ns, content.hexdigest()
+
+
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    if size <= READ_WHOLE:
+        yield 0, size
+        return
+    length = READ_WHOLE // 3
+    yield from ((start, length) for start in (0, (size - length) // 2, size - length))
+
+
+def _files(split: Split | BoxSplit) -> list[str] | None:
+    """The paths of a split; None: it is held in memory."""
+    if isinstance(split, BoxSplit):
+        paths = [image.get("path", "") for image in split.images]
+        return paths if all(paths) else None
+    return None if isinstance(split.images, Tensor) else [str(path) for path in split.images]
+
+
+def _digest_in_memory(split: Split | BoxSplit) -> str:
+    content = hashlib.blake2b(digest_size=16)
+    if isinstance(split, BoxSplit):  # drawn or read when asked for: its annotations stand for it
+        for objects in split.objects:
+            content.update(_digest_of_objects(objects).encode())
+        return content.hexdigest()
+    assert isinstance(split.images, Tensor)
+    content.update(repr(tuple(split.images.shape)).encode())
+    for values in (split.images, split.labels):
+        content.update(values.contiguous().numpy().data)
+    return content.hexdigest()
+
+
+def _digest_of_objects(objects: Iterable[Mapping[str, Any]]) -> str:
+    keys = ("category_id", "bbox", "iscrowd", "segmentation")
+    text = repr([[entry.get(key) for key in keys] for entry in objects])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _root(name: str) -> str:
+    """The folder of a data set, absolute."""
+    kind, place = parse_spec(name)
+    places = places_of(kind, Path(place).expanduser() if place else None)
+    return os.path.abspath(next((folder for folder in places if folder.is_dir()), places[0]))
+
+
+def _below(path: str, root: str) -> str:
+    """The path from ``root`` if it lies below, else absolute."""
+    full = os.path.abspath(path)
+    return full[len(root) + 1 :] if full.startswith(root + os.sep) else full
+
+
+def _path(item: _Item, root: str) -> str:
+    return os.path.join(root, item.file)
