@@ -24,8 +24,10 @@ __all__ = [
     "extremes",
     "full_precision",
     "has_weight",
+    "holds",
     "is_table",
     "numbers",
+    "writable",
 ]
 
 _LARGEST = 1e18  # with room to the largest int64
@@ -59,13 +61,23 @@ def extremes(values: Tensor) -> tuple[int, int] | None:
 
     None where there are none, and where they cannot be read: while a graph is traced, and inside ``torch.func.vmap``.
     """
-    if values.numel() == 0 or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or values.numel() == 0:
         return None
     try:
         low, high = torch.aminmax(values)
         return int(low), int(high)
     except RuntimeError:  # what other tracers and vmap say
         return None
+
+
+def holds(condition: Tensor) -> bool:
+    """Whether all of a bool tensor is true; it waits for the device. True where it cannot be read, as in `extremes`."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(condition.all())
+    except RuntimeError:
+        return True
 
 
 def class_indices(target: Tensor) -> Tensor:
@@ -79,12 +91,14 @@ def class_indices(target: Tensor) -> Tensor:
     return target.to(torch.int64)
 
 
-def check_labels(label: Tensor, num_classes: int) -> None:
+def check_labels(label: Tensor, num_classes: int, *, hint: str = "") -> None:
     """Raise unless all of ``label`` is in ``[0, num_classes)``, as far as `extremes` can be read."""
     found = extremes(label)
     if found is not None and (found[0] < 0 or found[1] >= num_classes):
-        label_ = found[0] if found[0] < 0 else found[1]
-        raise LongtailError(f"label {label_} is out of range: {num_classes} classes have labels 0 to {num_classes - 1}")
+        wrong = found[0] if found[0] < 0 else found[1]
+        raise LongtailError(
+            f"label {wrong} is out of range: {num_classes} classes have labels 0 to {num_classes - 1}{hint}"
+        )
 
 
 def numbers(values: object, name: str, *, dtype: torch.dtype | None) -> Tensor:
@@ -93,7 +107,7 @@ def numbers(values: object, name: str, *, dtype: torch.dtype | None) -> Tensor:
     A pandas Series and a dictionary (`collections.Counter`) are read by their keys, which must be the class indices.
     """
     try:
-        return torch.as_tensor(_by_class(values, name), dtype=dtype)
+        return torch.as_tensor(writable(_by_class(values, name)), dtype=dtype)
     except LongtailError:
         raise
     except (TypeError, ValueError, RuntimeError):
@@ -117,6 +131,11 @@ def _by_class(values: Any, name: str) -> Any:
     raise LongtailError(f"{what}: bring it into the order of the class indices, which count from 0, with {then}")
 
 
+def writable(values: Any) -> Any:
+    """A copy of an array that cannot be written to, of which torch warns; everything else as it is."""
+    return values.copy() if getattr(getattr(values, "flags", None), "writeable", True) is False else values
+
+
 def is_table(values: object) -> bool:
     """Whether ``values`` is a Series or DataFrame of pandas or its like, which holds its values by label."""
     return hasattr(type(values), "sort_index")
@@ -130,7 +149,7 @@ def has_weight(source: object) -> bool:
 def by_place(values: Any, name: str) -> Any:
     """One entry a sample, in order: a Series without its index; everything else as it is."""
     if not is_table(values):
-        return values
+        return writable(values)
     if not hasattr(values, "to_list"):
         raise LongtailError(f"{name} is a {type(values).__name__}: give one of its columns")
     return values.to_list() if values.dtype == object else values.to_numpy(copy=True)
@@ -139,8 +158,10 @@ def by_place(values: Any, name: str) -> Any:
 def counts_as_float64(class_counts: Tensor | Sequence[int] | Mapping[int, int]) -> Tensor:
     """Class counts ``[C]`` as float64 on the CPU, checked."""
     counts = numbers(class_counts, "class_counts", dtype=torch.float64).detach().cpu()
-    if counts.ndim != 1 or not len(counts) or not bool(torch.isfinite(counts).all()) or bool((counts < 0).any()):
+    if counts.ndim != 1 or not len(counts) or not holds(counts.isfinite() & (counts >= 0)):
         raise LongtailError("class_counts must be a non-empty list of finite numbers >= 0, one a class")
+    if not holds((counts == 0) | (counts >= 1)):
+        raise LongtailError("class_counts are shares, some of them below 1: give the numbers of samples")
     return counts
 
 
@@ -150,7 +171,7 @@ def checked_performance(performance: Tensor) -> Tensor:
     if performance.ndim != 1 or not len(performance):
         raise LongtailError(f"performance must have shape [C], one value a class, not {list(performance.shape)}")
     good = (performance >= 0) & (performance <= 1 + 1e-6)  # an average of ones may round to a little above 1
-    if not bool(good.all()):
+    if not holds(good):
         c = int((~good).nonzero()[0])
         raise LongtailError(f"performance of class {c} is {float(performance[c]):g}: it must be in [0, 1]")
     return performance

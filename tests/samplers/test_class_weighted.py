@@ -212,8 +212,8 @@ def test_the_cells_of_the_alias_table_add_up_to_the_probabilities(raw: list[floa
         (torch.ones(5, 2), "one number per class"),
         (torch.tensor(1.0), "one number per class"),
         (nn.Linear(3, 5), "one number per class"),
-        (["a", "b"], "cannot be read"),
-        (None, "cannot be read"),
+        (["a", "b"], "give a list of numbers"),
+        (None, "give a list of numbers"),
     ],
 )
 def test_bad_weights_are_refused_at_once(weight: object, message: str) -> None:

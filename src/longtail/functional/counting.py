@@ -10,6 +10,8 @@ from longtail.errors import LongtailError
 
 __all__ = ["answers", "correct_counts", "per_class_scores", "predicted_classes", "top_k_hits"]
 
+IGNORE_HINT = " (ignore_index=... leaves out targets of one value)"
+
 
 def counted_labels(
     target: Tensor, num_classes: int, *, values: bool, ignore_index: int
@@ -26,7 +28,7 @@ def counted_labels(
     counts = label != ignore_index
     label = label.masked_fill(~counts, 0)
     if values:
-        check_labels(label, num_classes)
+        check_labels(label, num_classes, hint=IGNORE_HINT)
     return label, counts
 
 

@@ -21,11 +21,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from longtail.checks import check_range, counts_as_float64, full_precision
 from longtail.errors import LongtailError
+from longtail.functional.targets import cross_entropy
 
 __all__ = ["class_temperatures", "filled_counts", "log_prior", "shifted_cross_entropy"]
 
@@ -37,8 +37,8 @@ def filled_counts(class_counts: Tensor | Sequence[int]) -> Tensor:
         LongtailError: counts that are negative or not finite.
     """
     counts = counts_as_float64(class_counts)
-    present = counts[counts > 0]
-    return counts.where(counts > 0, present.min() if len(present) else torch.ones(()).double())
+    rarest = counts.where(counts > 0, math.inf).min()
+    return counts.where(counts > 0, rarest.where(rarest.isfinite(), 1))
 
 
 def log_prior(class_counts: Tensor | Sequence[int]) -> Tensor:
@@ -79,12 +79,12 @@ def shifted_cross_entropy(
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
         temperature: One a class, ``[C]`` > 0; None: ones.
         shift: One a class, ``[C]``; None: zeros.
 
     Returns:
-        Losses of the shape of ``target``; half precision is computed and returned in float32.
+        Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
         LongtailError: not one temperature or shift a class.
@@ -94,7 +94,7 @@ def shifted_cross_entropy(
         logits = logits / by_class(temperature, logits)
     if shift is not None:
         logits = logits + by_class(shift, logits)
-    return F.cross_entropy(logits, target, reduction="none")
+    return cross_entropy(logits, target)
 
 
 def by_class(values: Tensor, logits: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.checks import check_range, full_precision
+from longtail.checks import check_range, class_indices, full_precision
+from longtail.functional.targets import cross_entropy, expected, is_soft, truth
 
 __all__ = ["focal_loss", "hinge_loss", "mse_loss", "sigmoid_focal_loss"]
 
@@ -20,11 +21,11 @@ def focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 1.0) -> Tensor:
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
         gamma: Focusing parameter >= 0.
 
     Returns:
-        Losses of the shape of ``target``; half precision is computed and returned in float32.
+        Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
         LongtailError: negative gamma.
@@ -32,7 +33,9 @@ def focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 1.0) -> Tensor:
     Reference:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
     """
-    return _modulated(F.cross_entropy(full_precision(logits), target, reduction="none"), gamma)
+    if is_soft(target, logits):
+        return expected(_modulated(-full_precision(logits).log_softmax(1), gamma), target)
+    return _modulated(cross_entropy(logits, target), gamma)
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: float | None = None) -> Tensor:
@@ -40,12 +43,13 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, al
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``; the true class is the one positive.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, the one positive class; or soft targets of the shape of
+            ``logits``: the truth t of each binary problem, whose ``p_t`` is ``t p + (1 - t) (1 - p)``.
         gamma: Focusing parameter >= 0.
         alpha: Weight of the positive term, ``1 - alpha`` of the negative ones; in [0, 1]. None: no weighting.
 
     Returns:
-        Losses of the shape of ``target``, float32 (float64 for float64 logits).
+        Losses ``[N]`` or ``[N, d1, ...]``, float32 (float64 for float64 logits).
 
     Raises:
         LongtailError: a hyperparameter outside its range.
@@ -54,26 +58,33 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, al
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
     """
     logits = full_precision(logits)
-    truth = _one_hot(logits, target)
-    loss = _modulated(F.binary_cross_entropy_with_logits(logits, truth, reduction="none"), gamma)
+    true = truth(logits, target)
+    loss = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
+    if is_soft(target, logits):
+        check_range(gamma, "gamma", 0, math.inf, open_high=True)
+        p = logits.sigmoid()
+        miss = (true * (1 - p) + (1 - true) * p).clamp(min=torch.finfo(p.dtype).tiny)
+        loss = miss**gamma * loss
+    else:
+        loss = _modulated(loss, gamma)
     if alpha is not None:
         check_range(alpha, "alpha", 0, 1)
-        loss = loss * (alpha * truth + (1 - alpha) * (1 - truth))
+        loss = loss * (alpha * true + (1 - alpha) * (1 - true))
     return loss.sum(1)
 
 
 def mse_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared error of the softmax probabilities against the one-hot truth, summed over classes (the Brier score).
+    """Squared error of the softmax probabilities against the true ones, summed over classes (the Brier score).
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
 
     Returns:
-        Losses in [0, 2] of the shape of ``target``, float32 (float64 for float64 logits).
+        Losses in [0, 2] ``[N]`` or ``[N, d1, ...]``, float32 (float64 for float64 logits).
     """
     logits = full_precision(logits)
-    return (logits.softmax(1) - _one_hot(logits, target)).square().sum(1)
+    return (logits.softmax(1) - truth(logits, target)).square().sum(1)
 
 
 def hinge_loss(logits: Tensor, target: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -81,14 +92,31 @@ def hinge_loss(logits: Tensor, target: Tensor, *, margin: float = 1.0) -> Tensor
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
-        margin: Wanted lead of the true class.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
+        margin: Wanted lead of the true class. NaN among the logits makes the loss NaN (torch's is then too small).
 
     Returns:
-        Losses of the shape of ``target``, float32 (float64 for float64 logits).
+        Losses ``[N]`` or ``[N, d1, ...]``, float32 (float64 for float64 logits).
     """
-    rows = full_precision(logits).movedim(1, -1).reshape(-1, logits.shape[1])
-    return F.multi_margin_loss(rows, target.reshape(-1), margin=margin, reduction="none").reshape(target.shape)
+    logits = full_precision(logits)
+    classes = logits.shape[1]
+    if is_soft(target, logits):
+        return expected(_hinge_of_each_class(logits, margin), target)
+    own = logits.gather(1, class_indices(target).unsqueeze(1))
+    lead = (margin - own + logits).clamp(min=0)
+    return lead.masked_fill(truth(logits, target) > 0, 0).sum(1) / classes
+
+
+def _hinge_of_each_class(logits: Tensor, margin: float) -> Tensor:
+    """The hinge loss with each class as the true one, ``[N, C, ...]``, from sorted logits: no ``[N, C, C]`` is made."""
+    rows = logits.movedim(1, -1).contiguous()
+    classes = rows.shape[-1]
+    ordered = rows.sort(-1).values
+    below = F.pad(ordered.cumsum(-1), (1, 0))
+    first = torch.searchsorted(ordered.detach(), (rows - margin).detach(), right=True)  # from here on, others are close
+    close = below[..., -1:] - below.gather(-1, first)
+    losses = close + (classes - first) * (margin - rows) - max(margin, 0.0)  # less the class itself
+    return (losses.clamp(min=0) / classes).movedim(-1, 1)
 
 
 def _modulated(cross_entropy: Tensor, gamma: float) -> Tensor:
@@ -97,7 +125,3 @@ def _modulated(cross_entropy: Tensor, gamma: float) -> Tensor:
     # The clamp keeps the gradient finite at p = 1, where (1 - p) ** gamma has an infinite slope for gamma < 1.
     miss = (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
     return miss**gamma * cross_entropy
-
-
-def _one_hot(logits: Tensor, target: Tensor) -> Tensor:
-    return torch.zeros_like(logits).scatter_(1, target.unsqueeze(1), 1)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from longtail.checks import check_range, full_precision
 from longtail.functional.logits import by_class, filled_counts
+from longtail.functional.targets import cross_entropy, expected, is_soft, truth
 
 __all__ = ["ldam_loss", "ldam_margins"]
 
@@ -40,12 +40,12 @@ def ldam_loss(logits: Tensor, target: Tensor, margins: Tensor, *, scale: float =
 
     Args:
         logits: Scaled cosines, ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
         margins: ``[C]``.
         scale: What the cosines were multiplied with, above 0.
 
     Returns:
-        Losses of the shape of ``target``; half precision is computed and returned in float32.
+        Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
         LongtailError: a scale outside its range, or not one margin a class.
@@ -56,5 +56,8 @@ def ldam_loss(logits: Tensor, target: Tensor, margins: Tensor, *, scale: float =
     check_range(scale, "scale", 0, math.inf, open_low=True, open_high=True)
     logits = full_precision(logits)
     margin = (scale * by_class(margins, logits)).expand_as(logits)
-    own = torch.zeros_like(logits).scatter_(1, target.unsqueeze(1), 1)
-    return F.cross_entropy(logits - margin * own, target, reduction="none")
+    if not is_soft(target, logits):
+        return cross_entropy(logits - margin * truth(logits, target), target)
+    # With class c as the true one, only exp(z_c) of the sum of exponentials changes: by the factor exp(-margin_c).
+    log_p = logits.log_softmax(1)
+    return expected(torch.log1p(log_p.exp() * torch.expm1(-margin)) - log_p + margin, target)

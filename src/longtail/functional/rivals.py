@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.checks import check_range, full_precision
+from longtail.checks import check_range, class_indices, full_precision
 from longtail.functional.logits import by_class
+from longtail.functional.targets import cross_entropy, expected, is_soft, truth
 
 __all__ = ["seesaw_loss", "sigmoid_equalization_loss", "softmax_equalization_loss"]
 
@@ -17,21 +17,25 @@ __all__ = ["seesaw_loss", "sigmoid_equalization_loss", "softmax_equalization_los
 def softmax_equalization_loss(logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
     """Softmax equalisation loss: ``log(sum_k w_k exp(z_k)) - z_y`` with ``w_k = 0`` for the ignored wrong classes.
 
-    The true class is never ignored; with nothing ignored it is cross-entropy.
+    The true class is never ignored, nor is any with a share in a soft target; with nothing ignored it is cross-entropy.
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
-        target: Class indices ``[N]`` or ``[N, d1, ...]``.
+        target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
         ignored: bool of the shape of ``logits``, or one that broadcasts to it.
 
     Returns:
-        Losses of the shape of ``target``; half precision is computed and returned in float32.
+        Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Reference:
         Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020.
     """
-    kept = full_precision(logits).masked_fill(ignored & ~_truth(logits, target), -math.inf)
-    return F.cross_entropy(kept, target, reduction="none")
+    logits = full_precision(logits)
+    own = truth(logits, target)
+    kept = logits.masked_fill(ignored & (own == 0), -math.inf)
+    if not is_soft(target, logits):
+        return cross_entropy(kept, target)
+    return expected(-kept.log_softmax(1), own)
 
 
 def sigmoid_equalization_loss(logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
@@ -39,9 +43,10 @@ def sigmoid_equalization_loss(logits: Tensor, target: Tensor, ignored: Tensor) -
 
     Arguments and result as in `softmax_equalization_loss`.
     """
-    logits, truth = full_precision(logits), _truth(logits, target)
-    loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="none")
-    return loss.masked_fill(ignored & ~truth, 0).sum(1)
+    logits = full_precision(logits)
+    own = truth(logits, target)
+    loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none")
+    return loss.masked_fill(ignored & (own == 0), 0).sum(1)
 
 
 def seesaw_loss(
@@ -62,7 +67,7 @@ def seesaw_loss(
         eps: Smallest ``s_y`` in the compensation, above 0.
 
     Returns:
-        Losses of the shape of ``target``; half precision is computed and returned in float32.
+        Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
         LongtailError: a hyperparameter outside its range, or not one count a class.
@@ -73,17 +78,12 @@ def seesaw_loss(
     check_range(p, "p", 0, math.inf, open_high=True)
     check_range(q, "q", 0, math.inf, open_high=True)
     check_range(eps, "eps", 0, 1, open_low=True)
-    logits = full_precision(logits)
+    logits, target = full_precision(logits), class_indices(target)
     log_count = by_class(counts.clamp(min=1).to(logits.dtype).log(), logits)
     own_count = log_count.expand_as(logits).gather(1, target.unsqueeze(1))
     mitigation = p * (log_count - own_count).clamp(max=0)
     log_probability = logits.detach().log_softmax(1)
     own_probability = log_probability.gather(1, target.unsqueeze(1)).clamp(min=math.log(eps))
     compensation = q * (log_probability - own_probability).clamp(min=0)
-    factor = (mitigation + compensation).masked_fill(_truth(logits, target), 0)
+    factor = (mitigation + compensation).masked_fill(truth(logits, target) > 0, 0)
     return F.cross_entropy(logits + factor, target, reduction="none")
-
-
-def _truth(logits: Tensor, target: Tensor) -> Tensor:
-    """Where the true class is: bool of the shape of ``logits``."""
-    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, target.unsqueeze(1), True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from longtail.errors import LongtailError
-from longtail.losses.weighted import ClassWeightedLoss, weight_of
+from longtail.losses.sources import Padded, weight_of
+from longtail.losses.weighted import ClassWeightedLoss
 
 __all__ = ["with_background"]
 
@@ -40,20 +38,7 @@ def with_background(criterion: Criterion, num_classes: int) -> Criterion:
     ):
         given = num_classes + 1 if source is None else len(weight_of(source))
         if given == num_classes:
-            take(_Padded(source, neutral))
+            take(Padded(source, neutral))
         elif given != num_classes + 1:
             raise LongtailError(f"{given} class weights for a detector of {num_classes} classes and the background")
     return padded
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Padded:
-    """A source of one number a class with one more in front, the background's."""
-
-    source: Any
-    background: float
-
-    @property
-    def weight(self) -> Tensor:
-        own = weight_of(self.source)
-        return torch.cat([own.new_full((1,), self.background), own])

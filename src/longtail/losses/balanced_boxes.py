@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.checks import counts_as_float64, full_precision
+from longtail.checks import class_indices, counts_as_float64, full_precision
 from longtail.errors import LongtailError
+from longtail.functional.targets import cross_entropy
 
 __all__ = ["BalancedBoxesLoss"]
 
@@ -48,16 +49,18 @@ class BalancedBoxesLoss(nn.Module):
 
     def weights(self, labels: Tensor, image: Tensor | None = None) -> Tensor:
         """The probability ``[N]`` that each box is kept, given the labels and the image's number of all of them."""
-        if self.rarity.device != labels.device:
-            self.to(labels.device)
+        labels, rarity = class_indices(labels), self.rarity.to(labels.device)
         image = torch.zeros_like(labels) if image is None else image
-        classes, images = len(self.rarity), int(image.max()) + 1 if len(image) else 0
-        boxes = torch.bincount(image * classes + labels, minlength=images * classes).view(images, classes)
-        kept = (boxes > 0) * self.rarity
+        classes, rows = rarity.shape[0], labels.shape[0]  # a row an image; there are no more than boxes
+        row = torch.searchsorted(image.sort().values, image.contiguous())
+        cell = row * classes + labels
+        boxes = torch.zeros_like(labels).new_zeros(rows * classes).scatter_add(0, cell, torch.ones_like(cell))
+        boxes = boxes.view(rows, classes)
+        kept = (boxes > 0) * rarity
         kept = kept / kept.sum(1, keepdim=True).clamp(min=1e-12)
         foreground = (kept * boxes).sum(1)
-        kept[:, 0] = (foreground / boxes[:, 0].clamp(min=1)).clamp(max=1)
-        return kept[image, labels]
+        background = (foreground / boxes[:, 0].clamp(min=1)).clamp(max=1)
+        return torch.cat([background.unsqueeze(1), kept[:, 1:]], dim=1).flatten()[cell]
 
     def forward(self, logits: Tensor, labels: Tensor, image: Tensor | None = None) -> Tensor:
         """Loss of a batch; 0 where no box is of a class.
@@ -68,7 +71,7 @@ class BalancedBoxesLoss(nn.Module):
             image: ``[N]``, which image of the batch each box is of; None: all of one.
         """
         weight = self.weights(labels, image)
-        loss = F.cross_entropy(full_precision(logits), labels, reduction="none")
+        loss = cross_entropy(logits, class_indices(labels))
         return (loss * weight).sum() / weight.sum().clamp(min=1e-12)
 
     def scores(self, logits: Tensor) -> Tensor:

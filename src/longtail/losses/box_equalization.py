@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.checks import check_range, counts_as_float64, full_precision
+from longtail.checks import check_range, class_indices, counts_as_float64, full_precision
+from longtail.functional.targets import truth
 
 __all__ = ["BoxEqualizationLoss"]
 
@@ -36,12 +37,12 @@ class BoxEqualizationLoss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of logits ``[N, C + 1]`` and labels ``[N]``, 0 for the background."""
-        self.tail = self.tail.to(logits.device)
+        tail, labels = self.tail.to(logits.device), class_indices(labels)
         foreground = full_precision(logits)[:, 1:]
-        truth = F.one_hot(labels, len(self.tail) + 1)[:, 1:].bool()
-        loss = F.binary_cross_entropy_with_logits(foreground, truth.to(foreground.dtype), reduction="none")
-        ignored = self.tail & (labels > 0)[:, None] & ~truth
-        return loss.masked_fill(ignored, 0).sum() / max(len(labels), 1)
+        own = truth(full_precision(logits), labels)[:, 1:]
+        loss = F.binary_cross_entropy_with_logits(foreground, own, reduction="none")
+        ignored = tail & (labels > 0)[:, None] & (own == 0)
+        return loss.masked_fill(ignored, 0).sum() / max(labels.shape[0], 1)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Scores ``[N, C + 1]`` in [0, 1]: sigmoids, and for the background 1 less the largest of them."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.checks import full_precision
+from longtail.checks import class_indices, full_precision
 from longtail.errors import LongtailError
 from longtail.losses.seesaw import SeesawLoss
 
@@ -41,10 +41,11 @@ class BoxSeesawLoss(nn.Module):
         """Loss of logits ``[N, C + 2]`` and labels ``[N]``, 0 for the background."""
         logits = full_precision(logits)
         self._check(logits)
+        labels = class_indices(labels)
         found = labels > 0
-        total = self.classes(logits[found, 1:-1], labels[found] - 1)
+        total = self.classes(logits[:, 1:-1], torch.where(found, labels - 1, self.classes.ignore_index))
         total = total + F.cross_entropy(logits[:, [0, -1]], found.long(), reduction="sum")
-        return total / max(len(labels), 1)
+        return total / max(labels.shape[0], 1)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Scores ``[N, C + 1]``, background first: P(foreground) times the softmax of the classes; they sum to 1."""

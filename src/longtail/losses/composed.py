@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from longtail.checks import check_choice, check_range
 from longtail.errors import LongtailError
-from longtail.functional import difficulty_shift
-from longtail.losses.weighted import ClassWeightedLoss, Reduction, checked_weight, weight_of
+from longtail.losses.reduction import Reduction
+from longtail.losses.sources import Product, Shift, as_source
+from longtail.losses.weighted import ClassWeightedLoss
 
 __all__ = ["WeightForm", "class_weighted"]
 
@@ -50,39 +50,13 @@ def class_weighted(
         criterion = ClassWeightedLoss(None, **options)
     if not isinstance(criterion, ClassWeightedLoss):
         raise LongtailError(f"the loss {type(criterion).__name__} takes no class weights")
-    if not hasattr(source, "weight"):
-        source = checked_weight(source)
+    source = as_source(source)
     if reduction is not None:
         check_choice(reduction, "reduction", get_args(Reduction))
         criterion.reduction = reduction
     if form == "logit":
-        criterion.set_shift(_Shift(source, strength))
+        criterion.set_shift(Shift(source, strength))
     else:
         own = criterion.source
-        criterion.set_weight(source if own is None else _Product(own, source))
+        criterion.set_weight(source if own is None else Product(own, source))
     return criterion
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Product:
-    """The product of two sources of class weights."""
-
-    first: Any
-    second: Any
-
-    @property
-    def weight(self) -> Tensor:
-        first, second = weight_of(self.first), weight_of(self.second)
-        return first.to(second.device) * second
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Shift:
-    """What a source of class weights adds to the logits."""
-
-    source: Any
-    strength: float
-
-    @property
-    def weight(self) -> Tensor:
-        return difficulty_shift(weight_of(self.source), strength=self.strength)

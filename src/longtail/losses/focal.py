@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.checks import full_precision
+from longtail.checks import class_indices, full_precision
+from longtail.functional.targets import expected, is_soft
 from longtail.losses.weighted import ClassWeightedLoss, Reduction
 
 __all__ = ["FocalLoss"]
@@ -31,8 +32,12 @@ class FocalLoss(ClassWeightedLoss):
 
         Args:
             prediction: Logits ``[N, C]`` or dense ``[N, C, d1, ...]``.
-            target: Class indices ``[N]`` or ``[N, d1, ...]``.
+            target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of the logits.
         """
-        loss = F.cross_entropy(full_precision(prediction), target, reduction="none", ignore_index=self.ignore_index)
+        if is_soft(target, prediction):
+            miss = 1 - full_precision(prediction).softmax(1)
+            return expected(miss ** self._options["gamma"], target)
+        label = class_indices(target)
+        loss = F.cross_entropy(full_precision(prediction), label, reduction="none", ignore_index=self.ignore_index)
         weight = (-torch.expm1(-loss)).clamp(min=0) ** self._options["gamma"]
-        return torch.where(target == self.ignore_index, 0, weight)
+        return torch.where(label == self.ignore_index, 0, weight)

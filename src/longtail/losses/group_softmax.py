@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail.checks import check_range, counts_as_float64, full_precision
+from longtail.checks import check_range, class_indices, counts_as_float64, full_precision
 from longtail.errors import LongtailError
 
 __all__ = ["GroupSoftmaxLoss"]
@@ -34,6 +34,8 @@ class GroupSoftmaxLoss(nn.Module):
     """
 
     group: Tensor
+    columns: Tensor  # of the logits of each group, side by side, that of its others last
+    places: Tensor  # [G, C + 1], where a label stands among them
 
     def __init__(
         self, instance_counts: Tensor | Sequence[int], *, bins: Sequence[float] = (10, 100, 1000), beta: float = 8.0
@@ -47,22 +49,23 @@ class GroupSoftmaxLoss(nn.Module):
         bounds = torch.tensor(list(bins), dtype=torch.float64)
         found = torch.bucketize(counts, bounds, right=True).unique(return_inverse=True)[1] + 1  # empty groups vanish
         group = F.pad(found, (1, 0)) if len(bounds) else torch.zeros(len(counts) + 1, dtype=torch.int64)
-        self.register_buffer("group", group, persistent=False)
-
-    @property
-    def num_groups(self) -> int:
+        self.num_groups = int(group.max()) + 1 if int(group.max()) else 0
         """G, the background's included; 0 for the plain softmax, which has no others."""
-        return int(self.group.max()) + 1 if int(self.group.max()) else 0
+        members = [(group == g).nonzero().flatten() for g in range(self.num_groups)]
+        columns = [F.pad(own, (0, 1), value=self.num_classes + 1 + g) for g, own in enumerate(members)]
+        places = torch.empty(self.num_groups, len(group), dtype=torch.int64)
+        for g, own in enumerate(members):
+            places[g] = len(own)  # others
+            places[g, own] = torch.arange(len(own))
+        self._sizes = [len(own) for own in columns]
+        self.register_buffer("group", group, persistent=False)
+        self.register_buffer("columns", torch.cat(columns) if columns else group[:0], persistent=False)
+        self.register_buffer("places", places, persistent=False)
 
     @property
     def num_logits(self) -> int:
         """Logits that the classifier must give, ``C + 1 + G``."""
         return self.num_classes + 1 + self.num_groups
-
-    def _columns(self, group: int) -> Tensor:
-        """Columns of a group's logits, that of its others last."""
-        own = (self.group == group).nonzero().flatten()
-        return torch.cat([own, own.new_full((1,), self.num_classes + 1 + group)])
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of the boxes of a batch.
@@ -73,17 +76,16 @@ class GroupSoftmaxLoss(nn.Module):
         """
         logits = full_precision(logits)
         self._check(logits)
+        labels = class_indices(labels)
         if not self.num_groups:
             return F.cross_entropy(logits, labels)
-        self.group = self.group.to(logits.device)
-        own_group, total = self.group[labels], logits.sum() * 0
-        for group in range(self.num_groups):
-            columns, own = self._columns(group), own_group == group
-            place = torch.full_like(self.group, len(columns) - 1)  # others
-            place[columns[:-1]] = torch.arange(len(columns) - 1, device=logits.device)
+        group_of, places = self.group.to(logits.device), self.places.to(logits.device)
+        own_group, total = group_of[labels], logits.sum() * 0
+        for group, columns in enumerate(self.columns.to(logits.device).split(self._sizes)):
+            own, place = own_group == group, places[group]
             kept = own if group else torch.ones_like(own)  # all boxes tell background from foreground
             if group:
-                key = torch.rand(len(labels), device=logits.device).masked_fill(own, 2.0)
+                key = torch.rand(labels.shape, device=logits.device).masked_fill(own, 2.0)
                 rank = key.argsort().argsort()
                 kept = own | (rank < (self.beta * own.sum()).round())
             weight = (kept & own.any()) if group else kept
@@ -97,12 +99,11 @@ class GroupSoftmaxLoss(nn.Module):
         self._check(logits)
         if not self.num_groups:
             return logits.softmax(1)
-        self.group = self.group.to(logits.device)
         scores = logits.new_zeros(len(logits), self.num_classes + 1)
-        background, foreground = logits[:, self._columns(0)].softmax(1).unbind(1)
+        first, *rest = self.columns.to(logits.device).split(self._sizes)
+        background, foreground = logits[:, first].softmax(1).unbind(1)
         scores[:, 0] = background
-        for group in range(1, self.num_groups):
-            columns = self._columns(group)
+        for columns in rest:
             scores[:, columns[:-1]] = logits[:, columns].softmax(1)[:, :-1] * foreground[:, None]
         return scores
 

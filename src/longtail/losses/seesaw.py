@@ -12,6 +12,7 @@ from longtail.checks import check_range, class_indices
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional.rivals import seesaw_loss
+from longtail.functional.targets import is_soft
 from longtail.losses.weighted import ClassWeightedLoss
 
 __all__ = ["SeesawLoss"]
@@ -33,7 +34,9 @@ class SeesawLoss(ClassWeightedLoss):
     """Seesaw loss; see `longtail.functional.seesaw_loss`.
 
     It counts the labels that it has seen while in ``train()`` mode, over all processes (each of which must call it
-    equally often), the current batch included; the counts are part of its ``state_dict``.
+    equally often), the current batch included; the counts are part of its ``state_dict``. Inside ``torch.func``
+    (``vmap``, ``grad``), where no buffer can be changed, it reads the counts only: call ``count`` before. It takes no
+    soft targets: what a wrong class counts depends on the one true class.
 
     Args:
         num_classes: C.
@@ -69,10 +72,24 @@ class SeesawLoss(ClassWeightedLoss):
         return self.get_buffer("loss.counts")
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        class_indices(target)
-        if self.training:
-            label, last = target.flatten(), len(self.counts) - 1
-            seen = (label != self.ignore_index) & (label >= 0) & (label <= last)  # others are told of below
-            batch = torch.zeros_like(self.counts).scatter_add_(0, label.clamp(0, last), seen.to(self.counts.dtype))
-            self.counts.add_(all_reduce_sum(batch))
+        if is_soft(target, prediction):
+            raise LongtailError(
+                "the seesaw loss compares one true class with the others: give class indices "
+                "(of mixed images: share * loss(z, y_a) + (1 - share) * loss(z, y_b))"
+            )
+        if self.training and not _transformed():
+            self.count(target)
         return super().forward(prediction, target)
+
+    @torch.no_grad()
+    def count(self, target: Tensor) -> None:
+        """Count the labels of a batch, as ``forward`` does by itself in ``train()`` mode outside ``torch.func``."""
+        label, last = class_indices(target).flatten(), self.counts.shape[0] - 1
+        seen = (label != self.ignore_index) & (label >= 0) & (label <= last)  # of others the loss tells
+        batch = torch.zeros_like(self.counts).scatter_add(0, label.clamp(0, last), seen.to(self.counts.dtype))
+        self.counts.add_(all_reduce_sum(batch))
+
+
+def _transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work, inside which no buffer can be changed."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longtail import functional
-from longtail.checks import check_choice, check_labels, check_range, class_indices, full_precision, numbers
+from longtail.checks import check_choice, check_labels, class_indices, full_precision, holds
 from longtail.errors import LongtailError
+from longtail.functional.counting import IGNORE_HINT
 from longtail.functional.logits import by_class
+from longtail.functional.targets import is_soft
+from longtail.losses.base import Base, per_sample
+from longtail.losses.reduction import Reduction, reduced
+from longtail.losses.sources import as_source, weight_of
 
 __all__ = ["Base", "ClassWeightedLoss", "Reduction"]
-
-Base = Literal["cross_entropy", "focal", "mse", "hinge"]
-Reduction = Literal["mean", "weighted_mean", "sum", "none"]
-
-_DEFAULTS = {"gamma": 1.0, "label_smoothing": 0.0, "margin": 1.0}
-_OWNERS = {"gamma": "focal", "label_smoothing": "cross_entropy", "margin": "hinge"}
 
 
 class ClassWeightedLoss(nn.Module):
@@ -48,12 +43,16 @@ class ClassWeightedLoss(nn.Module):
         ignore_index: Targets with this value contribute nothing.
 
     Shape:
-        prediction ``[N, C]`` or dense ``[N, C, d1, ...]``; target: class indices ``[N]`` or ``[N, d1, ...]``;
-        result: a scalar, or the shape of target (a callable: of its losses) for ``"none"``. float32 for half precision.
+        prediction ``[N, C]`` or dense ``[N, C, d1, ...]``; target: class indices of any integer type, ``[N]`` or
+        ``[N, d1, ...]``, or soft targets t of the shape of the prediction (mixup, cutmix), whose weight is
+        ``sum_c t_c w_c``; result: a scalar, or ``[N]`` or ``[N, d1, ...]`` (a callable: the shape of its losses) for
+        ``"none"``. float32 for half precision.
 
     Raises:
         LongtailError: invalid options; shapes that do not fit; on the CPU a target outside [0, C) that is not
-            ``ignore_index`` (on a GPU the check would stall the stream: CUDA's own assertion stops the program there).
+            ``ignore_index``, or NaN logits for ``"hinge"``. These values are not looked at on a GPU (it would stall the
+            stream; CUDA's own assertion stops the program at such a target), nor in ``torch.compile``, ``torch.export``
+            and ``torch.func.vmap``.
     """
 
     takes_logits: ClassVar[bool] = False
@@ -65,31 +64,25 @@ class ClassWeightedLoss(nn.Module):
         *,
         base: Base | Callable[..., Tensor] = "cross_entropy",
         reduction: Reduction = "mean",
-        gamma: float = _DEFAULTS["gamma"],
-        label_smoothing: float = _DEFAULTS["label_smoothing"],
-        margin: float = _DEFAULTS["margin"],
+        gamma: float = 1.0,
+        label_smoothing: float = 0.0,
+        margin: float = 1.0,
         ignore_index: int = -100,
     ) -> None:
         super().__init__()
         check_choice(reduction, "reduction", get_args(Reduction))
-        check_range(label_smoothing, "label_smoothing", 0, 1)
-        check_range(gamma, "gamma", 0, float("inf"), open_high=True)
-        self.reduction = reduction
+        self.reduction: Reduction = reduction
         self.ignore_index = ignore_index
         self.base = "custom" if callable(base) else base
         self._options = {"gamma": gamma, "label_smoothing": label_smoothing, "margin": margin}
-        for name, owner in _OWNERS.items():
-            if self.base != owner and self._options[name] != _DEFAULTS[name]:
-                raise LongtailError(f"{name} belongs to the base loss {owner!r}: it would do nothing here")
-        self.loss = _per_sample(base, **self._options)
+        self.loss = per_sample(base, self._options)
         self._shift: tuple[Any] = (None,)
         self.set_weight(weight)
 
     def set_weight(self, weight: Tensor | Sequence[float] | Any | None) -> None:
         """Take another source of the weights; see the class."""
-        if weight is not None and not hasattr(weight, "weight"):
-            weight = checked_weight(weight)
-        self._source: tuple[Any] = (weight,)  # the tuple keeps a module from being registered here
+        # The tuple keeps a module from being registered here.
+        self._source: tuple[Any] = (None if weight is None else as_source(weight),)
 
     def set_shift(self, source: Any) -> None:
         """Add the ``weight`` of ``source``, one number a class, to the logits before the loss sees them."""
@@ -120,51 +113,52 @@ class ClassWeightedLoss(nn.Module):
         if self.shift is not None:
             prediction = full_precision(prediction)
             prediction = prediction + by_class(self.shift.weight, prediction)
-        valid = target != self.ignore_index
-        label = target.masked_fill(~valid, 0)
-        self._check(prediction, target, label)
-        loss = full_precision(self.loss(prediction, label))
-        if loss.shape[: label.ndim] != label.shape or (label.ndim and not loss.ndim):
-            raise LongtailError(
-                f"the base loss returned shape {list(loss.shape)} for targets of shape {list(label.shape)}: "
-                "it must return one loss a sample (reduction='none')"
-            )
         weight = self.weight
+        target, counts = self._target(prediction, target, weight)
+        loss = full_precision(self.loss(prediction, target))
+        counts = _one_a_sample(loss, counts)
         if weight is None:
-            w = valid.to(loss.dtype)
+            w = counts.to(loss.dtype)
         else:
-            weight = weight.to(loss.device, loss.dtype, non_blocking=True)
-            w = weight.index_select(0, label.flatten()).view_as(label) * valid
-        w = w.reshape(w.shape + (1,) * (loss.ndim - w.ndim))
-        weighted = torch.where(valid.view_as(w), w * loss, 0)
-        match self.reduction:
-            case "none":
-                return weighted
-            case "sum":
-                return weighted.sum()
-            case "mean":
-                samples = valid.sum() * (loss.numel() // max(label.numel(), 1))
-                return weighted.sum() / samples.clamp(min=1)
-            case _:  # "weighted_mean"
-                total = w.expand_as(loss).sum()
-                return weighted.sum() / total.clamp(min=torch.finfo(loss.dtype).tiny)
+            w = _of_samples(weight.to(loss.device, loss.dtype, non_blocking=True), target, counts)
+        return reduced(loss, w, counts, self.reduction)
 
-    def _check(self, prediction: Tensor, target: Tensor, label: Tensor) -> None:
-        weight = self.weight
-        num_classes = None if weight is None else len(weight)
-        if self.base != "custom" or self.takes_logits:
-            if prediction.ndim < 2 or prediction.shape[:1] + prediction.shape[2:] != target.shape:
-                raise LongtailError(
-                    f"logits of shape {list(prediction.shape)} do not fit targets of shape {list(target.shape)}: "
-                    "give logits [N, C, ...] and class indices [N, ...]"
-                )
-            if num_classes not in (None, prediction.shape[1]):
-                raise LongtailError(f"{num_classes} class weights for logits of {prediction.shape[1]} classes")
-            num_classes = prediction.shape[1]
-        if num_classes is not None:
-            label = class_indices(label)
-            if label.device.type == "cpu":
-                check_labels(label, num_classes)
+    def _target(self, prediction: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The target that the base loss sees, checked, and which samples count."""
+        knows_logits = self.base != "custom" or self.takes_logits
+        if not knows_logits and weight is None:  # nothing is known of what a user's loss takes
+            target = target if target.is_floating_point() else class_indices(target)
+            counts = target != self.ignore_index
+            return target.masked_fill(~counts, 0), counts
+        classes = len(weight) if weight is not None else prediction.shape[1] if prediction.ndim > 1 else 0
+        soft = is_soft(target, prediction) and target.shape[1] == classes
+        if knows_logits:
+            self._check_shapes(prediction, target, classes, soft)
+        readable = prediction.device.type == "cpu"
+        if soft:
+            if readable and not holds((target >= 0) & target.isfinite()):
+                raise LongtailError("soft targets must be finite numbers >= 0, one a class")
+            counts = torch.ones_like(target.select(1, 0), dtype=torch.bool)
+        else:
+            target = class_indices(target)
+            counts = target != self.ignore_index
+            target = target.masked_fill(~counts, 0)
+            if readable:
+                check_labels(target, classes, hint=IGNORE_HINT)
+        if self.base == "hinge" and readable and not holds(~(prediction.isnan().any(1) & counts)):
+            raise LongtailError("the logits hold NaN: the model has diverged (lower the learning rate)")
+        return target, counts
+
+    def _check_shapes(self, prediction: Tensor, target: Tensor, classes: int, soft: bool) -> None:
+        if not soft and target.is_floating_point() and prediction.shape[:1] + prediction.shape[2:] == target.shape:
+            class_indices(target)  # says what they must be
+        if prediction.ndim < 2 or (not soft and prediction.shape[:1] + prediction.shape[2:] != target.shape):
+            raise LongtailError(
+                f"logits of shape {list(prediction.shape)} do not fit targets of shape {list(target.shape)}: "
+                "give logits [N, C, ...] and class indices [N, ...], or soft targets of the logits' shape"
+            )
+        if classes != prediction.shape[1]:
+            raise LongtailError(f"{classes} class weights for logits of {prediction.shape[1]} classes")
 
     def extra_repr(self) -> str:
         source = self.source
@@ -173,41 +167,21 @@ class ClassWeightedLoss(nn.Module):
         return ", ".join([name, *(f"{key}={value!r}" for key, value in options.items())])
 
 
-def _per_sample(base: str | Callable[..., Tensor], *, gamma: float, label_smoothing: float, margin: float) -> Callable:
-    """The base loss as ``(prediction, target) -> per-sample losses``."""
-    if base == "cross_entropy":
-        return functools.partial(_cross_entropy, label_smoothing=label_smoothing)
-    if base == "focal":
-        return functools.partial(functional.focal_loss, gamma=gamma)
-    if base == "mse":
-        return functional.mse_loss
-    if base == "hinge":
-        return functools.partial(functional.hinge_loss, margin=margin)
-    if not callable(base):
-        known = ", ".join(get_args(Base))
-        raise LongtailError(f"unknown base loss {base!r}: known are {known}, or give a callable")
-    if getattr(base, "reduction", "none") != "none":
-        raise LongtailError(f"the base loss reduces by {base.reduction!r}: build it with reduction='none'")
-    if isinstance(base, nn.Module):
-        return base
-    try:
-        takes_reduction = "reduction" in inspect.signature(base).parameters
-    except ValueError:  # a builtin without a signature
-        takes_reduction = False
-    return functools.partial(base, reduction="none") if takes_reduction else base
+def _one_a_sample(loss: Tensor, counts: Tensor) -> Tensor:
+    """Which samples count; raises where the base loss has reduced them."""
+    if loss.shape == counts.shape[:1] + counts.shape[2:] and loss.ndim == counts.ndim - 1:
+        counts = counts.all(1)  # a user's loss that takes soft targets
+    if loss.shape[: counts.ndim] != counts.shape or (counts.ndim and not loss.ndim):
+        raise LongtailError(
+            f"the base loss returned shape {list(loss.shape)} for targets of shape {list(counts.shape)}: "
+            "it must return one loss a sample (reduction='none')"
+        )
+    return counts
 
 
-def _cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float) -> Tensor:
-    return F.cross_entropy(full_precision(logits), target, reduction="none", label_smoothing=label_smoothing)
-
-
-def weight_of(source: Any) -> Tensor:
-    """What a source says now: the tensor itself, or the ``weight`` of an object that has one."""
-    return getattr(source, "weight", source)
-
-
-def checked_weight(weight: Tensor | Sequence[float]) -> Tensor:
-    weight = numbers(weight, "class weights", dtype=torch.float32)
-    if weight.ndim != 1 or not len(weight) or not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
-        raise LongtailError("class weights must be finite numbers >= 0, one a class")
-    return weight
+def _of_samples(weight: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+    """The weight of each sample: ``w_y``, of a soft target ``sum_c t_c w_c``; 0 where it does not count."""
+    if target.is_floating_point():
+        target = target.to(weight.dtype)
+        return (target * by_class(weight, target)).sum(1)
+    return weight.index_select(0, target.flatten()).reshape(target.shape) * counts

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from longtail.checks import counts_as_float64
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.samplers.base import as_tensor
 
 __all__ = [
     "ClassStats",
@@ -65,7 +66,9 @@ class ClassStats:
         object.__setattr__(self, "class_counts", counts)
         if self.labels is None:
             labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-            object.__setattr__(self, "labels", labels)
+        else:
+            labels = as_tensor("labels", self.labels)
+        object.__setattr__(self, "labels", labels)
 
     @property
     def num_classes(self) -> int:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from longtail.checks import by_place
 from longtail.errors import LongtailError
 
 __all__ = ["ClassIndex", "EpochSampler", "as_tensor", "whole_number"]
 
 _CHUNK = 2**16  # labels that are grouped at a time
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch can do little with these
 _MAX_CLASSES = 2**24  # above it the "labels" are surely something else: fail before the memory is asked for
 
 
@@ -108,7 +110,7 @@ class ClassIndex:
     def __init__(
         self, labels: Tensor | Sequence[int] | Sequence[Sequence[int]], *, num_classes: int | None = None
     ) -> None:
-        rows = None
+        rows, labels = None, by_place(labels, "labels")
         if isinstance(labels, list | tuple) and labels and all(isinstance(own, list | tuple) for own in labels):
             own_classes = cast(Sequence[Sequence[int]], labels)
             if twice := [row for row, own in enumerate(own_classes) if len(set(own)) < len(own)]:
@@ -152,9 +154,15 @@ class ClassIndex:
 
 
 def as_tensor(name: str, values: Any) -> Tensor:
-    """``values`` (tensor, array, list) as a tensor in the CPU's memory, or a clear error that calls them ``name``."""
+    """``values`` (tensor, array, list, Series) in the CPU's memory as a tensor, or a clear error with their ``name``.
+
+    A pandas Series is read in its order, whatever its index.
+    """
     try:
-        return torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(by_place(values, name)).detach().cpu()
+        return tensor.long() if tensor.dtype in _UNSIGNED else tensor
+    except LongtailError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise LongtailError(f"{name} cannot be read as a tensor of numbers: {error}") from None
 

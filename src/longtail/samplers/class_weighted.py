@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from longtail.checks import has_weight, numbers
 from longtail.errors import LongtailError
 from longtail.functional import difficulty_probabilities
 from longtail.samplers.base import as_tensor
@@ -77,7 +78,8 @@ class ClassWeightedSampler(TwoLevelSampler):
 
 def _read(source: Any) -> Tensor:
     """The class weights ``[C]`` as they are now."""
-    weight = as_tensor("weight", source if isinstance(source, Tensor) else getattr(source, "weight", source))
+    weight = source.weight if has_weight(source) else numbers(source, "class weights", dtype=None)
+    weight = as_tensor("weight", weight)
     if weight.dim() != 1 or not len(weight) or weight.is_complex():
         raise LongtailError(f"weight must hold one number per class, [C], not {weight.dtype} {list(weight.shape)}")
     return weight

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from longtail.checks import by_place
 from longtail.errors import LongtailError
 from longtail.samplers.base import EpochSampler
 
@@ -35,6 +36,7 @@ def repeat_factors(labels_per_image: Sequence[Iterable[int]], *, threshold: floa
     """
     if not (math.isfinite(threshold) and threshold >= 0):
         raise LongtailError(f"threshold must be a finite number >= 0, not {threshold!r}")
+    labels_per_image = by_place(labels_per_image, "labels_per_image")
     images: list[int] = []
     classes: list[int] = []
     for image, labels in enumerate(labels_per_image):
