@@ -92,4 +92,4 @@ class SeesawLoss(ClassWeightedLoss):
 
 def _transformed() -> bool:
     """Whether a transform of ``torch.func`` is at work, inside which no buffer can be changed."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
