@@ -250,7 +250,8 @@ class Inspect(DataOptions):
         from longtail.tasks.inspect_boxes import inspect_box_data
 
         options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
-        data = load_boxes(self.data, broken=self.broken or "refuse", look=True, **options)
+        options |= {"broken": self.broken or "refuse", "bit_depth": self.bit_depth}
+        data = load_boxes(self.data, look=True, **options)
         for line in inspect_box_data(data, picture=self.out, verify=self.verify):
             say(line)
         return 0

@@ -30,6 +30,7 @@ GIVEN: dict[str, Any] = {
     "broken": "refuse",
     "frame_cache": "kept",
     "group_by": r"rec\d+",
+    "bit_depth": 12,
     "download": True,
 }
 """A value of each option: where there was a default once, that one."""

@@ -56,6 +56,7 @@ def read_annotations(
     notes: list[str] | None = None,
     shared: bool = False,
     missing: list[str] | None = None,
+    bit_depth: int | None = None,
 ) -> BoxSplit:
     """One annotation file in the format of COCO or LVIS (v0.5 or v1).
 
@@ -72,6 +73,7 @@ def read_annotations(
         notes: Takes lines about what was dropped.
         shared: As in `find_photographs`.
         missing: Takes a line where photographs are missing, in the place of an error: then they are only counted.
+        bit_depth: As in `load_boxes`.
 
     Raises:
         LongtailError: see `load_boxes`.
@@ -85,7 +87,7 @@ def read_annotations(
         if found.missing and missing is not None:
             missing.append(found.missing)
     reader.take_sizes(found)
-    return reader.split(masks)
+    return reader.split(masks, bit_depth)
 
 
 class _Reader:
@@ -166,7 +168,7 @@ class _Reader:
             )
 
     # -- objects -------------------------------------------------------------------------------------------------------
-    def split(self, masks: bool | None) -> BoxSplit:
+    def split(self, masks: bool | None, bit_depth: int | None) -> BoxSplit:
         """The images that can be used, with their objects."""
         rows = {image["id"]: row for row, image in enumerate(self.images)}
         objects: list[list[dict[str, Any]]] = [[] for _ in rows]
@@ -204,7 +206,7 @@ class _Reader:
             for row in kept
         ]
         files: list[tuple[str, Any, Any]] = [(info["path"], info["height"], info["width"]) for info in infos]
-        return BoxSplit(infos, [objects[row] for row in kept], self.categories, _Files(files))
+        return BoxSplit(infos, [objects[row] for row in kept], self.categories, _Files(files, bit_depth))
 
 
 def _identity(value: Any) -> Hashable:
@@ -310,10 +312,11 @@ class _Files:
     """Reads photographs, and checks that they have the size that the annotations are for."""
 
     files: Sequence[tuple[str, int, int]]
+    bit_depth: int | None = None
 
     def __call__(self, row: int) -> Tensor:
         path, height, width = self.files[row]
-        image = read_image(path)
+        image = read_image(path, bit_depth=self.bit_depth)
         if tuple(image.shape[1:]) != (height, width):
             raise LongtailError(
                 f"{path} is {image.shape[2]} x {image.shape[1]} pixels and its annotations are for {width} x {height}: "

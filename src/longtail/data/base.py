@@ -68,7 +68,8 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """The rows ``index`` (int64), in that order."""
-        groups = None if self.groups is None else [self.groups[int(i)] for i in index.tolist()]
+        known = self.groups
+        groups = None if known is None else [known[int(i)] for i in index.tolist()]
         if isinstance(self.images, Tensor):
             return Split(self.images[index], self.labels[index], groups=groups)
         return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames, groups)
@@ -95,6 +96,7 @@ class ImageData:
         center_crop: Share of a file's shorter side that evaluation keeps (224 / 256 is the usual one); 1: all of it.
         rotation: Largest angle in degrees by which training turns a file, either way.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
+        bit_depth: Bits that are in use in image files of 16 bits a channel; None: 16.
         notes: What the user should know, one line each (classes too small to split, dropped files, ...).
     """
 
@@ -113,6 +115,7 @@ class ImageData:
     center_crop: float = 1.0
     rotation: float = 0.0
     frame_cache: str | None = None
+    bit_depth: int | None = None
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from longtail.data.base import Broken, check_broken, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.files import brief
 from longtail.data.photographs import real_paths
-from longtail.data.photos import check_images
+from longtail.data.photos import check_images, depth_note
 from longtail.data.record import SplitRecord, restore_boxes
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
@@ -39,6 +39,7 @@ def load_boxes(
     broken: Broken = "skip",
     look: bool = False,
     record: SplitRecord | None = None,
+    bit_depth: int | None = None,
 ) -> BoxData:
     """Read a detection data set and split it.
 
@@ -58,6 +59,7 @@ def load_boxes(
         look: The data are only looked at: masks are kept where they can be used, and what is missing on disk is told by
             ``missing`` of the result instead of an error.
         record: The splits of a run: images are split as there, and what is new is left out with a note.
+        bit_depth: Bits that are in use in photographs of 16 bits a channel; None: 16.
 
     Raises:
         LongtailError: an unknown name, files that are missing or damaged, annotations that cannot be used, or a
@@ -95,6 +97,7 @@ def load_boxes(
             notes=notes,
             shared=name == "lvis",
             missing=missing if look else None,
+            bit_depth=bit_depth,
         )
         for split, file in files.items()
         if file is not None and (split != "test" or _annotated(file))
@@ -106,7 +109,9 @@ def load_boxes(
     paths = [image["path"] for part in parts.values() for image in part.images if image["path"]]
     notes += _overlaps(parts)
     if len(paths) <= CHECKED_FILES:
-        check_images(paths)
+        check_images(paths, reduced=False, bit_depth=bit_depth)
+    if note := depth_note([image["path"] for image in train.images if image["path"]], bit_depth):
+        notes.append(note)
     if "test" in parts and val_fraction is not None:
         notes.append("val_fraction is not used: the data have a val split of their own")
     if "test" not in parts:

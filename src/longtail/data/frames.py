@@ -35,10 +35,19 @@ class ClipReader:
         shorter: Frames whose shorter side is larger are reduced to this many pixels.
         channels: 3 for colour, 1 for grey.
         cache: Folder of the cache; None: none.
+        bit_depth: Bits that are in use in frames stored as images of 16 bits a channel; None: 16.
     """
 
-    def __init__(self, frames: int, *, shorter: int, channels: int = 3, cache: str | Path | None = None) -> None:
-        self.frames, self.shorter, self.channels = frames, shorter, channels
+    def __init__(
+        self,
+        frames: int,
+        *,
+        shorter: int,
+        channels: int = 3,
+        cache: str | Path | None = None,
+        bit_depth: int | None = None,
+    ) -> None:
+        self.frames, self.shorter, self.channels, self.bit_depth = frames, shorter, channels, bit_depth
         self.folder = Path(cache).expanduser() if cache else None
         self.clips: dict[str, Clip] = {}
 
@@ -57,7 +66,7 @@ class ClipReader:
         return self._kept(clip, index)
 
     def _decode(self, clip: Clip, index: Sequence[int]) -> Tensor:
-        return read_frames(clip, index, shorter=self.shorter, channels=self.channels)
+        return read_frames(clip, index, shorter=self.shorter, channels=self.channels, bit_depth=self.bit_depth)
 
     def _kept(self, clip: Clip, index: Sequence[int]) -> Tensor:
         assert self.folder is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from longtail.data.files import brief, read_lists
 from longtail.data.folders import read_folder
 from longtail.data.groups import group_numbers, group_splits
 from longtail.data.moving import FEWEST, MOMENTS, MOST, WAYS, read_moving_digits
-from longtail.data.photos import check_images
+from longtail.data.photos import check_images, depth_note
 from longtail.data.published import IN_MEMORY, pick_4v9, places_of, read_published
 from longtail.data.record import SplitRecord, restore_splits
 from longtail.data.splits import cut_groups, cut_rows, tail_rows
+from longtail.data.video import frame_files
 from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
 
@@ -99,6 +101,7 @@ def load_data(
     frame_cache: str | Path | None = None,
     group_by: str | None = None,
     record: SplitRecord | None = None,
+    bit_depth: int | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -131,6 +134,7 @@ def load_data(
         group_by: Files that no cut may part: a regular expression on their paths, see `group_splits`; ``none``: each is
             on its own. None: as a column ``group`` says, if there is one.
         record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
+        bit_depth: Bits that are in use in image files of 16 bits a channel, 8 to 16; None: 16.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -147,6 +151,8 @@ def load_data(
     check_broken(broken)
     if frames is not None and frames < 1:
         raise LongtailError(f"frames is {frames}: a clip needs at least 1")
+    if bit_depth is not None and not 8 <= bit_depth <= 16:
+        raise LongtailError(f"bit_depth is {bit_depth}: it must be from 8 to 16")
     if not 0 <= data_seed < 2**32:
         raise LongtailError(f"data_seed {data_seed} must be in [0, 2**32)")
     long_tail_counts(1, 1, imbalance=1.0 if imbalance is None else imbalance, kind=imbalance_kind)
@@ -167,7 +173,7 @@ def load_data(
     else:
         if protocol in ("cao", "merged"):
             raise LongtailError(f"the protocol {protocol} is one of {', '.join(IN_MEMORY)}, not of {name}")
-        raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download)
+        raw = _read_files(spec, name, path, Path(root).expanduser() if root else None, download, bit_depth)
 
     if path is not None and name in _GROUPED:
         raw.notes += group_splits(raw.splits, group_by, path)
@@ -177,6 +183,8 @@ def load_data(
         raw.splits, new = restore_splits(record, spec, raw.splits, raw.class_names)
         raw.class_names, raw.notes = list(record.class_names), raw.notes + new
         imbalance = None
+    if not raw.splits["train"].in_memory and (note := depth_note(_image_files(raw.splits["train"]), bit_depth)):
+        raw.notes.append(note)
     if len(raw.class_names) < 2 and not whole:
         hint = "the folder above the class folders"
         if name == "folder" and path and (path / raw.class_names[0]).is_dir():
@@ -230,6 +238,7 @@ def load_data(
         class_names=raw.class_names,
         notes=raw.notes,
         frame_cache=frame_cache,
+        bit_depth=bit_depth,
         **{"val": None} | raw.splits,  # type: ignore[arg-type]
         **raw.look,
     )
@@ -290,13 +299,24 @@ def _thin(raw: _Raw, imbalance: float, kind: str, seed: int, *, balanced: bool) 
         )
 
 
+def _image_files(split: Split) -> list[str]:
+    """The image files of a split, of clips the first frame of each of some folders."""
+    paths = [str(path) for path in split.images]
+    if not split.frames:
+        return paths
+    some = paths[:: max(1, len(paths) // 32)]
+    return [files[0] for path in some if os.path.isdir(path) and (files := frame_files(path))]
+
+
 def _joined(first: Split, second: Split) -> Split:
     """Two splits held in memory, one after the other."""
     images = torch.cat([first.images, second.images])  # type: ignore[list-item]
     return Split(images, torch.cat([first.labels, second.labels]))
 
 
-def _read_files(spec: str, name: str, path: Path | None, root: Path | None, download: bool) -> _Raw:
+def _read_files(
+    spec: str, name: str, path: Path | None, root: Path | None, download: bool, bit_depth: int | None
+) -> _Raw:
     if name not in ("folder", "lists", *_LISTS):
         raise unknown_data_set(spec)
     look = dict(_PHOTO)
@@ -317,7 +337,7 @@ def _read_files(spec: str, name: str, path: Path | None, root: Path | None, down
         look |= own
         splits, names, notes = read_lists(places[0], pattern=pattern, folders=("", below, "lists"), root=root)
     if sum(map(len, splits.values())) <= CHECKED_FILES:
-        check_images(file for split in splits.values() for file in split.images)  # type: ignore[union-attr]
+        check_images((str(file) for split in splits.values() for file in split.images), bit_depth=bit_depth)
     return _Raw(splits=splits, class_names=names, look=look, notes=notes)
 
 

@@ -190,6 +190,7 @@ class _Photos(torch.utils.data.Dataset[Any]):
         from torchvision.transforms import InterpolationMode, v2
 
         self.size, self.channels, self.center = size, data.channels, data.center_crop
+        self.bit_depth = data.bit_depth
         self.shape: tuple[int, ...] = (self.channels, size, size)
         self.cache: dict[str, Tensor] | None = {} if cache else None
         jitter, turn = data.color_jitter, [-data.rotation, data.rotation]
@@ -207,13 +208,13 @@ class _Photos(torch.utils.data.Dataset[Any]):
         """The image that augmentation starts from, or what evaluation sees; the same with and without the cache."""
         if self.cache is not None and path in self.cache:
             return self.cache[path]
-        if self.train:
-            image = read_image(path, channels=self.channels, shorter=2 * self.size)
-        else:
-            image = self._center(read_image(path, channels=self.channels, shorter=4 * self.size))
+        image = self._read(path, 2 * self.size) if self.train else self._center(self._read(path, 4 * self.size))
         if self.cache is not None:
             self.cache[path] = image
         return image
+
+    def _read(self, path: str, shorter: int) -> Tensor:
+        return read_image(path, channels=self.channels, shorter=shorter, bit_depth=self.bit_depth)
 
     def _center(self, images: Tensor) -> Tensor:
         """The square in the middle: uint8 ``[..., C, H, W]`` to ``[..., C, S, S]``.
@@ -254,7 +255,9 @@ class _Clips(_Photos):
         super().__init__(data, size, train=train, cache=cache and not train)
         self.shape = (frames, *self.shape)
         shorter = max(1, round(size / self.center))
-        self.read = ClipReader(frames, shorter=shorter, channels=self.channels, cache=data.frame_cache)
+        self.read = ClipReader(
+            frames, shorter=shorter, channels=self.channels, cache=data.frame_cache, bit_depth=data.bit_depth
+        )
 
     def _load(self, path: str) -> Tensor:
         if self.train:

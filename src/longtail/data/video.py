@@ -250,7 +250,9 @@ def _sought(clip: Clip, wanted: set[int]) -> Iterator[VideoFrame]:
                     return
 
 
-def read_frames(clip: Clip, index: Sequence[int], *, shorter: int | None = None, channels: int = 3) -> Tensor:
+def read_frames(
+    clip: Clip, index: Sequence[int], *, shorter: int | None = None, channels: int = 3, bit_depth: int | None = None
+) -> Tensor:
     """Decode some frames of a clip.
 
     Args:
@@ -258,6 +260,7 @@ def read_frames(clip: Clip, index: Sequence[int], *, shorter: int | None = None,
         index: Which frames, in any order, the same one as often as you like.
         shorter: Reduce frames whose shorter side is larger to this many pixels. None: as they are.
         channels: 3 for colour, 1 for grey.
+        bit_depth: As in `longtail.data.read_image`, of frames that are image files.
 
     Returns:
         uint8 ``[len(index), channels, H, W]``; all of the size of the clip's first frame that was read.
@@ -267,7 +270,7 @@ def read_frames(clip: Clip, index: Sequence[int], *, shorter: int | None = None,
     """
     wanted = sorted(set(index))
     if clip.files:
-        found = {k: read_image(clip.files[k], channels=channels, shorter=shorter) for k in wanted}
+        found = {k: read_image(clip.files[k], channels=channels, shorter=shorter, bit_depth=bit_depth) for k in wanted}
         first = found[wanted[0]]
         for k, frame in found.items():
             if frame.shape != first.shape:

@@ -47,7 +47,7 @@ class DetectionTask:
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken"})
+    options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken", "bit_depth"})
     every_epoch: ClassVar[dict[str, Any]] = {"quick": True}
     """Options of `evaluate` for the held-out split after each epoch."""
 

@@ -71,7 +71,7 @@ class ImageTask:
     kinds: ClassVar[tuple[str, ...]] = ("classify", "video")
     options: ClassVar[frozenset[str]] = frozenset(
         {"imbalance", "imbalance_kind", "protocol", "data_seed", "val_fraction", "select_fraction", "frames", "broken"}
-        | {"frame_cache", "download", "group_by"}
+        | {"frame_cache", "download", "group_by", "bit_depth"}
     )
     every_epoch: ClassVar[dict[str, Any]] = {}
     """Options of `evaluate` for the held-out split after each epoch."""
@@ -121,6 +121,7 @@ class ImageTask:
             "data_channels": self.data.channels,
             "model": self.model_name,
             "frames": self.data.frames,
+            "bit_depth": self.data.bit_depth,
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:

@@ -51,7 +51,7 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
         if data.frames and (faults := list(check_clips((str(p) for p in files), decode=True).values())):
             raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))
         if not data.frames:
-            check_images((str(p) for p in files), decode=True)
+            check_images((str(p) for p in files), decode=True, bit_depth=data.bit_depth)
         what = "clips" if data.frames else "image files"
         yield f"all {len(files)} {what} decode" if files else f"the {data.item}s are held in memory: no file to decode"
     accuracy = None

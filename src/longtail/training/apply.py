@@ -95,7 +95,8 @@ class Trained:
         """``split`` as the test split of data that look to the model as its own."""
         info, nothing = self.info, torch.zeros(0, dtype=torch.int64)
         train = split.subset(nothing)
-        look = {key: info[key] for key in ("mean", "std", "center_crop")}
+        look: dict[str, Any] = {key: info[key] for key in ("mean", "std", "center_crop")}
+        look["bit_depth"] = info.get("bit_depth")
         return ImageData(name="files", class_names=self.class_names, train=train, val=None, test=split, **look)
 
     def autocast(self) -> torch.autocast:
@@ -171,6 +172,7 @@ def evaluate(
         group_by=config.group_by if data is None else None,
         broken=config.broken,
         record=record,
+        bit_depth=config.bit_depth,
     )
     if record is not None:
         trained.tell_changes(record, content, split, note)

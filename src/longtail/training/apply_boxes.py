@@ -57,6 +57,7 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None, note: Call
         masks=info["masks"],
         broken=config.broken or "refuse",
         record=(record := trained.splits(note) if data is None else None),
+        bit_depth=config.bit_depth,
     )
     if record is not None:
         trained.tell_changes(record, content, split, note)
@@ -118,7 +119,7 @@ def find_objects(
     read = 0
     for file, image_id in zip(files, ids, strict=True):
         try:
-            pixels = read_image(file)
+            pixels = read_image(file, bit_depth=trained.config.bit_depth)
         except LongtailError as error:
             if problems is None:
                 raise

@@ -40,6 +40,7 @@ class DataOptions:
         group_by: Files that must stay on one side of every cut, such as clips of one recording: a regular expression
             that is searched for in each path; files with the same match (or the same part in parentheses) are a group.
             ``none``: pass over a column ``group``, which is used otherwise.
+        bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
         download: Fetch the data set with torchvision if it is missing.
     """
 
@@ -53,6 +54,7 @@ class DataOptions:
     broken: Literal["refuse", "skip"] | None = None
     frame_cache: str | None = None
     group_by: str | None = None
+    bit_depth: int | None = None
     download: bool = False
 
 
@@ -128,6 +130,10 @@ class RunConfig(DataOptions):
         for name in ("epochs", "batch_size", "image_size", "frames"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
+        check(
+            self.bit_depth is None or 8 <= self.bit_depth <= 16,
+            f"--bit-depth is {self.bit_depth}: it must be from 8 to 16",
+        )
         for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):
             value = getattr(self, name)
             check(value is None or value >= 0, f"{_flag(name)} is {value}: it must not be negative")

@@ -112,7 +112,7 @@ def _settings(trained: Trained, name: str, *, softmax: bool) -> dict[str, Any]:
         "layout": "NCTHW" if frames else "NCHW",
         "shape": ["batch", channels, *([frames] if frames else []), size, size],
         "color": "RGB" if channels == 3 else "L",
-        "bit_depth": 8,
+        "bit_depth": info.get("bit_depth"),  # in use in files of 16 bits a channel; null: all 16
         "exif_orientation": "applied",
         "alpha": "dropped",
         "shorter": max(1, round(size / crop)) if frames else 4 * size,

@@ -14,28 +14,54 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin
 
 FOLDER = Path(__file__).resolve().parent
-FRAMES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")
+FRAMES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm".split())
+
+
+def opened(path):
+    try:
+        return Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        return JpegImagePlugin.JpegImageFile(path)  # of any size: it is decoded reduced
+
+
+def bits_of(image):
+    """Bits of a channel in the file; 32 stands for whole numbers of more bits than 16, or with a sign."""
+    if image.mode == "I":
+        return 32 if image.format == "TIFF" else 16
+    return 16 if image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile) else 8
+
+
+def eight_bits(image, bits, used, stretched):
+    """An image of 16 bits a channel, of which ``used`` are in use, with 8; any other as it is."""
+    if image.mode == "F" or (bits == 32 and used is None):
+        raise ValueError("floating-point pixels, or whole numbers of 32 bits or with a sign; store 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        if bits == 16 and used not in (None, 16):
+            raise ValueError("16 bits a colour: label this file with longtail predict")
+        return image
+    used = 16 if stretched or used is None else used
+    values = np.asarray(image)
+    if values.min(initial=0) < 0 or values.max(initial=0) >= 1 << used:
+        raise ValueError(f"a value takes more than {used} bits")
+    scaled = values.astype(np.float32) * np.float32(255 / ((1 << used) - 1)) + np.float32(0.5)
+    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def square(path, settings):
     """An image file as the model takes it: uint8 ``[C, S, S]``."""
     size, shorter = settings["image_size"], settings["shorter"]
-    with Image.open(path) as image:
+    with opened(path) as image:
         if min(image.size) > shorter:  # a JPEG is decoded at a lower resolution, which is quick
             scale = shorter / min(image.size)
             image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        bits, stretched = bits_of(image), image.format == "PPM"  # PGM files tell their largest value: Pillow knows
         with contextlib.suppress(Exception):  # damaged metadata
             ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits
-            values = np.asarray(image).astype(np.float64)
-            values = values / 257 if values.max(initial=0) > 255 else values
-            image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-        elif image.mode == "F":
-            raise ValueError("floating-point pixels; store 8 or 16 bits")
-        image = image.convert(settings["color"])
+        image = eight_bits(image, bits, settings.get("bit_depth"), stretched).convert(settings["color"])
     if min(image.size) > shorter:
         scale = shorter / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)

@@ -64,6 +64,7 @@ def make_task(
             frame_cache=config.frame_cache,
             group_by=config.group_by,
             record=record,
+            bit_depth=config.bit_depth,
         )
     if data.num_classes < 2:
         raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")
@@ -102,6 +103,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method, record: 
         masks=masks,
         broken=config.broken or "refuse",
         record=record,
+        bit_depth=config.bit_depth,
     )
     return DetectionTask(
         data,
