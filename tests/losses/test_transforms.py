@@ -128,3 +128,14 @@ def test_without_a_transform_a_mistake_is_still_one_clear_line(name):
     loss, logits = built(name)
     with pytest.raises(LongtailError, match="label 4 is out of range: 4 classes have labels 0 to 3"):
         loss(logits, torch.full((6,), 4))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "seesaw"])
+def test_soft_targets_pass_too(name):
+    loss, logits = built(name)
+    target = torch.rand(6, CLASSES).softmax(1)
+    expected = loss(logits, target)
+    torch.testing.assert_close(torch.compile(loss, fullgraph=True, backend="eager")(logits, target), expected)
+    alone = [loss(z.unsqueeze(0), t.unsqueeze(0)).sum() for z, t in zip(logits, target, strict=True)]
+    mapped = vmap(lambda z, t: loss(z.unsqueeze(0), t.unsqueeze(0)).sum(), randomness="different")(logits, target)
+    torch.testing.assert_close(mapped, torch.stack(alone))
