@@ -31,6 +31,7 @@ GIVEN: dict[str, Any] = {
     "frame_cache": "kept",
     "group_by": r"rec\d+",
     "bit_depth": 12,
+    "augment": "no-flip",
     "download": True,
 }
 """A value of each option: where there was a default once, that one."""

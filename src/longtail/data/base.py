@@ -91,7 +91,8 @@ class ImageData:
         std: Channel standard deviations, likewise.
         crop_padding: Pixels of padding before the random crop of training, at the data's own size; 0: no crop.
         flip: Whether a horizontal flip keeps the label (not for digits).
-        crop_scale: Share of a file's area that the random resized crop of training keeps, smallest and largest.
+        crop_scale: Share of a file's area that the random resized crop of training keeps, smallest and largest. None:
+            no random crop, but the centre as in evaluation.
         color_jitter: Strength of brightness, contrast and saturation jitter of files in training.
         center_crop: Share of a file's shorter side that evaluation keeps (224 / 256 is the usual one); 1: all of it.
         rotation: Largest angle in degrees by which training turns a file, either way.
@@ -110,7 +111,7 @@ class ImageData:
     std: Sequence[float] = (0.25, 0.25, 0.25)
     crop_padding: int = 0
     flip: bool = False
-    crop_scale: tuple[float, float] = (0.35, 1.0)
+    crop_scale: tuple[float, float] | None = (0.35, 1.0)
     color_jitter: float = 0.0
     center_crop: float = 1.0
     rotation: float = 0.0

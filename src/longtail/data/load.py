@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail.data.augment import augmented, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spec
 from longtail.data.clips import FRAMES, drop_broken, read_clips, series_notes
 from longtail.data.counts import long_tail_counts
@@ -102,6 +103,7 @@ def load_data(
     group_by: str | None = None,
     record: SplitRecord | None = None,
     bit_depth: int | None = None,
+    augment: str | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -135,6 +137,7 @@ def load_data(
             on its own. None: as a column ``group`` says, if there is one.
         record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
         bit_depth: Bits that are in use in image files of 16 bits a channel, 8 to 16; None: 16.
+        augment: What training does to images, a key of `AUGMENTATIONS`; None: what the data set's own look says.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -233,6 +236,14 @@ def load_data(
             absent = [raw.class_names[c] for c, n in enumerate(counts) if n == 0]
             if absent and (split not in cuts or raw.splits["train"].groups is not None):
                 raw.notes.append(f"classes without a {split} {raw.item}: {brief(absent)}")
+    images = raw.splits["train"].images
+    look = augmented(raw.look, augment, side=images.shape[-1] if isinstance(images, Tensor) else None)
+    if look.get("flip") and augment is None and (pairs := mirrored_names(raw.class_names)):
+        told = brief([f"{one} / {other}" for one, other in pairs])
+        raw.notes.append(
+            f"training mirrors {raw.item}s at random, and by their names a mirror image changes the class ({told}): "
+            "use --augment no-flip"
+        )
     return ImageData(
         name=spec,
         class_names=raw.class_names,
@@ -240,7 +251,7 @@ def load_data(
         frame_cache=frame_cache,
         bit_depth=bit_depth,
         **{"val": None} | raw.splits,  # type: ignore[arg-type]
-        **raw.look,
+        **look,
     )
 
 

@@ -196,19 +196,20 @@ class _Photos(torch.utils.data.Dataset[Any]):
         jitter, turn = data.color_jitter, [-data.rotation, data.rotation]
         self.transform = v2.Compose(
             [
+                v2.Identity(),  # there may be no other
                 *([v2.RandomRotation(turn, InterpolationMode.BILINEAR)] if data.rotation else []),
-                v2.RandomResizedCrop(size, scale=data.crop_scale, antialias=True),
+                *([v2.RandomResizedCrop(size, scale=data.crop_scale, antialias=True)] if data.crop_scale else []),
                 *([v2.RandomHorizontalFlip()] if data.flip else []),
                 *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),
             ]
         )
-        self.train = train
+        self.train, self.crops = train, train and data.crop_scale is not None
 
     def _load(self, path: str) -> Tensor:
         """The image that augmentation starts from, or what evaluation sees; the same with and without the cache."""
         if self.cache is not None and path in self.cache:
             return self.cache[path]
-        image = self._read(path, 2 * self.size) if self.train else self._center(self._read(path, 4 * self.size))
+        image = self._read(path, 2 * self.size) if self.crops else self._center(self._read(path, 4 * self.size))
         if self.cache is not None:
             self.cache[path] = image
         return image
@@ -261,7 +262,8 @@ class _Clips(_Photos):
 
     def _load(self, path: str) -> Tensor:
         if self.train:
-            return self.read(path, random=True)
+            clip = self.read(path, random=True)
+            return clip if self.crops else self._center(clip)
         if self.cache is not None and path in self.cache:
             return self.cache[path]
         clip = self._center(self.read(path, random=False))

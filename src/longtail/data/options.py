@@ -6,7 +6,7 @@ __all__ = ["OPTIONS", "OWN_IMBALANCE"]
 
 _CUTS = frozenset({"data_seed", "val_fraction", "select_fraction"})
 _GROUPS = frozenset({"group_by"})
-_TAIL = frozenset({"imbalance", "imbalance_kind"})
+_TAIL = frozenset({"imbalance", "imbalance_kind", "augment"})
 _PUBLISHED = _CUTS | _TAIL | {"protocol"}
 _VIDEO = _TAIL | {"data_seed", "select_fraction", "frames", "broken", "frame_cache", "bit_depth"}
 _FILES = _CUTS | _TAIL | {"bit_depth"}

@@ -71,7 +71,7 @@ class ImageTask:
     kinds: ClassVar[tuple[str, ...]] = ("classify", "video")
     options: ClassVar[frozenset[str]] = frozenset(
         {"imbalance", "imbalance_kind", "protocol", "data_seed", "val_fraction", "select_fraction", "frames", "broken"}
-        | {"frame_cache", "download", "group_by", "bit_depth"}
+        | {"frame_cache", "download", "group_by", "bit_depth", "augment"}
     )
     every_epoch: ClassVar[dict[str, Any]] = {}
     """Options of `evaluate` for the held-out split after each epoch."""

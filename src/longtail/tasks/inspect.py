@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from longtail.data.clips import check_clips
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 
-__all__ = ["guess_difficulty", "inspect"]
+__all__ = ["guess_difficulty", "inspect", "mirror_twins"]
 
 SIDE = 16
 PER_CLASS = 50
@@ -54,6 +55,12 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
             check_images((str(p) for p in files), decode=True, bit_depth=data.bit_depth)
         what = "clips" if data.frames else "image files"
         yield f"all {len(files)} {what} decode" if files else f"the {data.item}s are held in memory: no file to decode"
+    if data.flip:
+        for one, other, share, plain in mirror_twins(data):
+            yield (
+                f"warning: training mirrors {data.item}s at random, and mirrored {one} looks like {other}, and the "
+                f"other way round ({share:.0%} are nearest to its mean, unmirrored {plain:.0%}): use --augment no-flip"
+            )
     accuracy = None
     if data.val is not None and data.num_classes > 1:
         accuracy, confused = guess_difficulty(data)
@@ -94,7 +101,58 @@ def guess_difficulty(data: ImageData) -> tuple[Tensor, Tensor]:
     return per_class_scores(confusion)["recall"], wrong.argmax(1)
 
 
-def _thumbnails(data: ImageData, split: Split) -> tuple[Tensor, Tensor]:
+def mirror_twins(data: ImageData, *, limit: int = 5) -> list[tuple[str, str, float, float]]:
+    """Pairs of classes of which each is the mirror image of the other, by nearest class means of thumbnails.
+
+    An image's own class mean is taken without it. A pair is told if in both directions mirroring moves at least three
+    in ten images of one class to the other, and a sign test over the images that it moves to or from it, corrected for
+    the number of pairs, rejects chance at 1 %. That mirrored images are merely harder to recognise is not enough.
+
+    Returns:
+        Names of the two classes, the share of mirrored images that are nearest to the other class's mean, and the share
+        of unmirrored ones; the clearest first.
+    """
+    parts = [part for part in (data.train, data.val) if part is not None]
+    found = [_thumbnails(data, part, mirror=mirror) for mirror in (False, True) for part in parts]
+    half = len(parts)
+    plain, mirrored = (torch.cat([f for f, _ in side]) for side in (found[:half], found[half:]))
+    labels = torch.cat([y for _, y in found[:half]])
+    count = torch.bincount(labels, minlength=data.num_classes)
+    sums = torch.zeros(data.num_classes, plain.shape[1]).index_add_(0, labels, plain)
+    means = sums / count.clamp_min(1).unsqueeze(1)
+    others = (count - 1).clamp_min(1).unsqueeze(1)
+    own = (sums[labels] - plain) / others[labels]
+    alone = count[labels] < 2
+
+    def nearest(features: Tensor) -> Tensor:
+        distance = torch.cdist(features, means)
+        distance[:, count == 0] = torch.inf
+        to_own = (features - own).norm(dim=1).masked_fill(alone, torch.inf)
+        return distance.scatter(1, labels.unsqueeze(1), to_own.unsqueeze(1)).argmin(1)
+
+    def table(predicted: Tensor) -> Tensor:
+        counts = torch.zeros(data.num_classes, data.num_classes)
+        return counts.index_put_((labels, predicted), torch.ones(len(labels)), accumulate=True)
+
+    before, after = nearest(plain), nearest(mirrored)
+    share = (table(before) / count.clamp_min(1).unsqueeze(1), table(after) / count.clamp_min(1).unsqueeze(1))
+    gain = torch.minimum(share[1] - share[0], (share[1] - share[0]).T).triu(1)
+    pairs = max(1, data.num_classes * (data.num_classes - 1) // 2)
+    twins = []
+    for a, b in (gain >= 0.3).nonzero().tolist():
+        inside = (labels == a) | (labels == b)
+        other = torch.where(labels == a, b, a)
+        to = int((inside & (after == other) & (before != other)).sum())
+        back = int((inside & (before == other) & (after != other)).sum())
+        chance = sum(math.comb(to + back, k) for k in range(to, to + back + 1)) / 2 ** (to + back)
+        if chance < 0.01 / pairs:
+            total = int(inside.sum())
+            mirror, unmirrored = (float((inside & (p == other)).sum()) / total for p in (after, before))
+            twins.append((data.class_names[a], data.class_names[b], mirror, unmirrored))
+    return sorted(twins, key=lambda twin: twin[3] - twin[2])[:limit]
+
+
+def _thumbnails(data: ImageData, split: Split, *, mirror: bool = False) -> tuple[Tensor, Tensor]:
     """Features ``[N, F]`` and labels of at most `PER_CLASS` images a class, the same ones every time."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     ranked = order[split.labels[order].argsort(stable=True)]
@@ -102,7 +160,8 @@ def _thumbnails(data: ImageData, split: Split) -> tuple[Tensor, Tensor]:
     first = torch.searchsorted(labels, labels)
     keep = ranked[torch.arange(len(ranked)) - first < PER_CLASS]
     loader = make_loader(split, data, image_size=SIDE, train=False, channels_last=False)
-    features = torch.cat([images.flatten(1) for images, _ in loader(keep.split(256))])
+    batches = (images.flip(-1) if mirror else images for images, _ in loader(keep.split(256)))
+    features = torch.cat([images.flatten(1) for images in batches])
     features = features - features.mean(1, keepdim=True)
     return features / features.norm(dim=1, keepdim=True).clamp_min(1e-6), split.labels[keep]
 

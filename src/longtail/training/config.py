@@ -41,6 +41,9 @@ class DataOptions:
             that is searched for in each path; files with the same match (or the same part in parentheses) are a group.
             ``none``: pass over a column ``group``, which is used otherwise.
         bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
+        augment: What training does to images and clips: ``standard`` (random crop, flip, and for files colour jitter
+            or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. Otherwise what suits the
+            data set.
         download: Fetch the data set with torchvision if it is missing.
     """
 
@@ -55,6 +58,7 @@ class DataOptions:
     frame_cache: str | None = None
     group_by: str | None = None
     bit_depth: int | None = None
+    augment: Literal["none", "crop", "flip", "no-flip", "standard"] | None = None
     download: bool = False
 
 

@@ -65,6 +65,7 @@ def make_task(
             group_by=config.group_by,
             record=record,
             bit_depth=config.bit_depth,
+            augment=config.augment,
         )
     if data.num_classes < 2:
         raise LongtailError(f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two")

@@ -1,0 +1,83 @@
+"""What training does to images, by name, and class names that a mirrored image would belie. Free of torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from longtail.errors import LongtailError
+
+__all__ = ["AUGMENTATIONS", "augmented", "mirrored_names"]
+
+AUGMENTATIONS: dict[str, frozenset[str]] = {
+    "none": frozenset(),
+    "crop": frozenset({"crop"}),
+    "flip": frozenset({"flip"}),
+    "no-flip": frozenset({"crop", "color", "turn"}),
+    "standard": frozenset({"crop", "flip", "color", "turn"}),
+}
+"""Parts of each: random crop, horizontal flip, colour jitter of image files, rotation of clips in files."""
+
+_SIDES = [
+    ("left", "right"), ("lefthand", "righthand"), ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"),
+    ("cw", "ccw"), ("east", "west"), ("port", "starboard"), ("links", "rechts"), ("linke", "rechte"),
+    ("gauche", "droite"), ("izquierda", "derecha"), ("izquierdo", "derecho"), ("sinistra", "destra"),
+    ("sinistro", "destro"),
+    ("esquerda", "direita"), ("esquerdo", "direito"), ("vänster", "höger"), ("venstre", "højre"), ("venstre", "høyre"),
+    ("lewo", "prawo"), ("lewy", "prawy"), ("vlevo", "vpravo"), ("sol", "sağ"), ("лево", "право"), ("налево", "направо"),
+    ("левый", "правый"), ("左", "右"), ("왼쪽", "오른쪽"), ("좌", "우"), ("b", "d"), ("p", "q"), ("l", "r"),
+]  # fmt: skip
+
+
+def augmented(look: Mapping[str, Any], name: str | None, *, side: int | None) -> dict[str, Any]:
+    """The look of a data set with another augmentation.
+
+    Args:
+        look: Fields of `ImageData`.
+        name: A key of `AUGMENTATIONS`; None: the data set's own.
+        side: Pixels of images held in memory, which are padded by an eighth before the crop where the data set has no
+            padding of its own; None: files.
+
+    Raises:
+        LongtailError: unknown name.
+    """
+    if name is None:
+        return dict(look)
+    if name not in AUGMENTATIONS:
+        raise LongtailError(f"unknown augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}")
+    parts = AUGMENTATIONS[name]
+    own: dict[str, Any] = {"flip": "flip" in parts}
+    if side is None:
+        own["crop_scale"] = look.get("crop_scale") if "crop" in parts else None
+    else:
+        own["crop_padding"] = (look.get("crop_padding") or max(1, side // 8)) if "crop" in parts else 0
+    if "color" not in parts:
+        own["color_jitter"] = 0.0
+    if "turn" not in parts:
+        own["rotation"] = 0.0
+    return {**look, **own}
+
+
+def mirrored_names(class_names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of classes whose names differ in a side alone: ``turn left`` and ``turn right``, ``b`` and ``d``."""
+    words = {name: _words(name) for name in class_names}
+    by_words = {tuple(own): name for name, own in words.items()}
+    found = []
+    for name, own in words.items():
+        for one, other in _SIDES:
+            swapped = tuple(_swapped(word, one, other) for word in own)
+            if swapped != tuple(own) and (partner := by_words.get(swapped)) is not None and partner != name:
+                found.append((name, partner))
+    return found
+
+
+def _swapped(word: str, one: str, other: str) -> str:
+    """A whole word; in scripts without spaces between words, a part of one."""
+    return word.replace(one, other) if one > "\u1000" else other if word == one else word
+
+
+def _words(name: str) -> list[str]:
+    """Words in lower case, ``TurnLeft2`` in three; single capitals stay, for B is no mirrored D."""
+    parts = re.findall(r"[A-ZÀ-Þ]?[^\W\d_A-ZÀ-Þ]+|[A-ZÀ-Þ]+|\d+", name)
+    return [part if len(part) == 1 else part.lower() for part in parts]
