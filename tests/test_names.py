@@ -52,5 +52,9 @@ def test_what_cannot_be_told_is_refused(theirs: list[str], ours: list[str], mess
         same_classes(distinct_names(theirs), distinct_names(ours), where="other")
 
 
+def test_one_name_in_two_forms_of_unicode_is_one_name() -> None:
+    assert same_classes(["Be\u0301b\u00e9", "ant"], ["ant", "B\u00e9be\u0301"], where="data") == [1, 0]
+
+
 def test_a_name_that_only_the_run_has_twice_does_no_harm() -> None:
     assert same_classes(["dog"], distinct_names(["crane", "dog", "crane"]), where="data") == [1]

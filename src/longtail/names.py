@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from longtail.errors import LongtailError
 
-__all__ = ["distinct_names", "nfc", "same_classes"]
+__all__ = ["bare_name", "distinct_names", "nfc", "same_classes"]
 
 _MARK = re.compile(r"(?P<name>.*) \((?:class|category) \S+\)", re.DOTALL)
 
@@ -51,12 +51,13 @@ def same_classes(theirs: Sequence[str], ours: Sequence[str], *, where: str, kind
     Raises:
         LongtailError: a name that the run does not have, or that belongs to several classes here or there.
     """
-    if list(theirs) == list(ours):
+    theirs, ours = [list(map(nfc, names)) for names in (theirs, ours)]
+    if theirs == ours:
         return list(range(len(ours)))
     shared = _shared(theirs) | _shared(ours)
-    if several := next((name for name in theirs if _bare(name) in shared), None):
+    if several := next((name for name in theirs if bare_name(name) in shared), None):
         raise LongtailError(
-            f"{where}: {_bare(several)!r} is the name of several classes, and which of them is which of the run's "
+            f"{where}: {bare_name(several)!r} is the name of several classes, and which of them is which of the run's "
             f"cannot be told: give each {kind} a name of its own"
         )
     place = {name: c for c, name in enumerate(ours)}
@@ -65,7 +66,8 @@ def same_classes(theirs: Sequence[str], ours: Sequence[str], *, where: str, kind
     return [place[name] for name in theirs]
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """The name without the number that `distinct_names` gave it."""
     return found["name"] if (found := _MARK.fullmatch(name)) else name
 
 

@@ -355,6 +355,11 @@ def test_categories_of_one_name_are_told_apart(coco: Path) -> None:
         write(coco, split, value)
     data = load_boxes(f"coco:{coco}", val_fraction=0.25)
     assert data.class_names == ["cat (category 3)", "5", "cat (category 9)"]
+    value = content(101)
+    value["categories"] = [{"id": 9, "name": "cat"}, {"id": 5}]  # one of the two, in a file of its own
+    value["annotations"] = value["annotations"][3:4]
+    write(coco, "val", value)
+    assert load_boxes(f"coco:{coco}", val_fraction=0.25).test.labels_per_image()[1] == [2]
 
 
 def test_a_look_tells_of_masks_and_of_what_is_missing(coco: Path) -> None:

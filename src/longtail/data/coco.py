@@ -16,6 +16,7 @@ from longtail.data.photos import check_images, depth_note
 from longtail.data.record import SplitRecord, restore_boxes
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
+from longtail.names import bare_name
 
 __all__ = ["load_boxes", "read_annotations"]
 
@@ -160,7 +161,8 @@ def _annotated(file: Path) -> bool:
 def _same_categories(part: BoxSplit, train: BoxSplit, file: Path | None) -> BoxSplit:
     names = {category["id"]: category["name"] for category in train.categories}
     for category in part.categories:
-        if names.get(category["id"]) != category["name"]:
+        there = names.get(category["id"])
+        if there is None or bare_name(there) != bare_name(category["name"]):  # its namesake may not be listed here
             raise LongtailError(
                 f"{file}: category {category['id']} is {category['name']!r}, and the training file has "
                 f"{names.get(category['id'])!r}: all splits need the same categories"
