@@ -10,4 +10,16 @@ class LongtailError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(" ".join(map(_shown, str(message).split())))
+
+
+_LONGEST = 240
+"""Characters of one word: a path may be long, but no number or garbage of a file fills a screen."""
+_JOINERS = "\u200c\u200d"  # not "printable", but they shape the letters around them
+
+
+def _shown(word: str) -> str:
+    """A word as a terminal can take it."""
+    if len(word) > _LONGEST:
+        word = f"{word[: _LONGEST // 2]}[{len(word) - _LONGEST} characters]{word[-_LONGEST // 2 :]}"
+    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in word)

@@ -133,7 +133,7 @@ def _judged(error: LongtailError, reader: Reader, folder: Path, path: Path) -> t
         if isinstance(cause, MemoryError):
             return "failed", f"more than {MEMORY >> 20} MiB at {_place(cause.__traceback__)}"
         cause = cause.__context__
-    if len(text) > LONGEST or not text.isprintable():
+    if len(text) > LONGEST or not text.replace("\u200d", "").replace("\u200c", "").isprintable():
         return "failed", f"an error of {len(text)} characters that is no clear line at {_place(error.__traceback__)}"
     if reader.names and path.name not in text and str(folder) not in text:
         return "failed", f"an error that names no file at {_place(error.__traceback__)}: {text[:100]}"

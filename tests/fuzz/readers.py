@@ -202,7 +202,7 @@ def _annotations(first: int) -> dict[str, Any]:
         | {"segmentation": square if k % 3 else runs}
         for k in range(8)
     ]
-    boxes[5] |= {"iscrowd": 1, "segmentation": {"size": [10, 12], "counts": "f04f02N2N2NQ1"}}
+    boxes[5] |= {"iscrowd": 1, "segmentation": {"size": [10, 12], "counts": "f04600000j1"}}
     return {
         "info": {"year": 2020},
         "images": [{"id": i, "file_name": f"{i:012}.png", "height": 10, "width": 12} for i in ids],
@@ -267,7 +267,7 @@ def read_lvis(folder: Path) -> Any:
 def _results(folder: Path) -> list[Path]:
     found = [
         {"image_id": 1 + k % 4, "category_id": (3, 5)[k % 2], "bbox": [2, 2, 4, 4], "score": k / 8}
-        | {"segmentation": {"size": [10, 12], "counts": "f04f02N2N2NQ1"}}
+        | {"segmentation": {"size": [10, 12], "counts": "f04600000j1"}}
         for k in range(8)
     ]
     (folder / "truth.json").write_text(json.dumps(_annotations(1)))
@@ -384,7 +384,7 @@ def read_trained(folder: Path) -> Any:
     return trained.model(torch.zeros(1, trained.info["channels"], side, side))
 
 
-@reader("a trained run that predicts", _run, share=60)
+@reader("a trained run that predicts", _run, share=60, names=False)
 def predict_with(folder: Path) -> Any:
     from PIL import Image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -76,7 +77,12 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_clean(clean: Path, code: str) -> subprocess.CompletedProcess[str]:
     command = [str(clean / "python"), "-c", BLOCK + code]
-    return subprocess.run(command, cwd=clean, capture_output=True, text=True, timeout=1200)
+    return subprocess.run(command, cwd=clean, capture_output=True, text=True, timeout=1200, env=_without_paths())
+
+
+def _without_paths() -> dict[str, str]:
+    """The environment without ``PYTHONPATH``, which would bring another library than the wheel's."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def test_torch_is_the_only_requirement(wheel: Path) -> None:
@@ -134,6 +140,6 @@ def test_a_command_that_lacks_its_extra_says_what_to_install(clean: Path) -> Non
 
 def test_the_console_command_is_installed(clean: Path) -> None:
     for command in ([str(clean / "longtail"), "--help"], [str(clean / "python"), "-m", "longtail", "--help"]):
-        run = subprocess.run(command, cwd=clean, capture_output=True, text=True, timeout=1200)
+        run = subprocess.run(command, cwd=clean, capture_output=True, text=True, timeout=1200, env=_without_paths())
         assert run.returncode == 0, run.stderr
         assert "compare" in run.stdout

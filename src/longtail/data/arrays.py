@@ -136,6 +136,8 @@ def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
             images, labels = file["images"], file["labels"]
     except Exception as error:
         raise LongtailError(f"{path} cannot be read ({error}): it must hold arrays images and labels") from None
+    if not all(isinstance(entry, np.ndarray) for entry in (images, labels)):
+        raise LongtailError(f"{path}: images and labels must be arrays")
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise LongtailError(f"{path}: images must be uint8 [N, 32, 32, 3] and labels integers [N]")
     return images.transpose(0, 3, 1, 2), labels

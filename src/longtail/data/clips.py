@@ -51,7 +51,9 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
             f"first {missing[0]}: copy them there"
         )
     labels = {label for _, _, label, _ in rows}
-    names = sorted(labels, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+    names = sorted(
+        labels, key=lambda label: (0, int(label), "") if label.isdecimal() and len(label) < 19 else (1, 0, label)
+    )
     return _splits(rows, names, frames, table), names, []
 
 
@@ -77,6 +79,8 @@ def _rows(table: Path) -> list[tuple[str, str, str, str]]:
             raise LongtailError(f"{table} line {number} has no {'label' if file else 'file'}: complete or remove it")
         if split is None:
             raise LongtailError(f"{table} line {number} has the split {word!r}: it must be train, val or test")
+        if "\0" in file:
+            raise LongtailError(f"{table} line {number} has a file name with a zero byte: mend the file")
         full = os.path.join(table.parent, file)
         first = seen.setdefault(os.path.realpath(full), number)  # however it is written
         if first != number:

@@ -18,10 +18,12 @@ from longtail.data.photos import is_image
 from longtail.data.video import is_video
 from longtail.data.walk import Passed, walk
 from longtail.errors import LongtailError
+from longtail.textfiles import read_text
 
 __all__ = ["read_egtea", "read_egtea_lists"]
 
 VERBS = 19
+_NUMBERS = {str(verb) for verb in range(1, VERBS + 1)}
 _KNOWN = {1: "Read", 2: "Open", 3: "Take", 4: "Cut", 6: "Put"}
 """The paper's names of the five most frequent verbs (Section 4.3.3); `verb_idx.txt` of the data set has all."""
 _LISTS = {"train": ("train_split.txt",), "val": ("val_split.txt",), "test": ("test_split.txt",)}
@@ -96,15 +98,11 @@ def _first(path: Path, names: tuple[str, ...]) -> Path | None:
 
 def _read(file: Path) -> list[tuple[str, int]]:
     lines = []
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LongtailError(f"{file} cannot be read as text: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        if len(words) < 3 or not words[2].isdecimal() or not 1 <= int(words[2]) <= VERBS:
+        if len(words) < 3 or words[2].lstrip("0") not in _NUMBERS:
             raise LongtailError(
                 f"{file} line {number} is {line.strip()[:80]!r}: it must be a clip, an action, a verb from 1 to "
                 f"{VERBS}, and nouns"
@@ -118,7 +116,7 @@ def _verbs(path: Path) -> list[str]:
     file = _first(path, ("verb_idx.txt",))
     for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if file else ():
         name, _, verb = line.strip().rpartition(" ")
-        if name and verb.isdecimal() and int(verb) in names:
+        if name and verb.lstrip("0") in _NUMBERS:
             names[int(verb)] = name.strip()
     if len(set(names.values())) < VERBS:
         raise LongtailError(f"{file} gives two verbs the same name: {brief(sorted(names.values()), VERBS)}")

@@ -15,6 +15,7 @@ from longtail.data.video import is_video
 from longtail.data.walk import Passed, files_below, real_paths, walk
 from longtail.errors import LongtailError
 from longtail.names import nfc
+from longtail.textfiles import read_text
 
 __all__ = ["brief", "clips_below", "images_below", "one_row_a_file", "read_lists"]
 
@@ -92,15 +93,11 @@ def one_row_a_file(
 def _read_list(file: Path) -> tuple[list[str], list[int], list[str]]:
     """Paths, labels and groups, which are empty where a line names none."""
     paths, labels, groups = [], [], []
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LongtailError(f"{file} cannot be read as text: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         path, label, group = _fields(line.strip())
-        if not path or not label.isascii() or not label.isdigit():
+        if not path or not label.isascii() or not label.isdigit() or len(label) > 9 or "\0" in path:
             raise LongtailError(
                 f"{file} line {number} is {line.strip()[:80]!r}: it must be a path, a space and a label >= 0, "
                 "and a space and a group if there is one"
@@ -127,7 +124,7 @@ def _fields(line: str) -> tuple[str, str, str]:
 
 def _locate(paths: list[str], roots: Sequence[Path], file: Path) -> list[str]:
     """Full paths below the root that has the first files; each must exist (seen in one listing of its folder)."""
-    root = max(roots, key=lambda r: sum((r / path).is_file() for path in paths[:20]))
+    root = max(roots, key=lambda r: sum(os.path.isfile(r / path) for path in paths[:20]))
     full = [os.path.join(root, path) for path in paths]
     listing: dict[str, set[str]] = {}
 
@@ -152,7 +149,7 @@ def _class_names(path: Path, count: int, labelled: dict[str, int]) -> list[str]:
     """From classes.txt; else the name of the folder that holds all images of a class and of no other; else numbers."""
     file = path / "classes.txt"
     if file.is_file():
-        names = [nfc(line.strip()) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [nfc(line.strip()) for line in read_text(file).splitlines() if line.strip()]
         if len(names) < count:
             raise LongtailError(f"{file} names {len(names)} classes, but the lists have labels up to {count - 1}")
         return names
@@ -216,10 +213,12 @@ def read_lists(
     }
     count = 1 + max(int(split.labels.max()) for split in splits.values())
     if count > len(splits["train"]):
-        raise LongtailError(f"the lists have labels up to {count - 1}, but train only {len(splits['train'])} images")
+        raise LongtailError(
+            f"{path}: the lists have labels up to {count - 1}, but train only {len(splits['train'])} images"
+        )
     names = _class_names(path if (path / "classes.txt").is_file() else home, count, labelled)
     if empty := [c for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:
         raise LongtailError(
-            f"labels without an image in the train list: {brief(empty)} (labels must run from 0 without gaps)"
+            f"{path}: labels without an image in the train list: {brief(empty)} (labels must run from 0 without gaps)"
         )
     return splits, names, notes

@@ -74,7 +74,7 @@ def image_names(folder: str | Path) -> list[str]:
     """The names of the images in a folder; none if it holds none or is no folder."""
     try:
         return [entry.name for entry in os.scandir(folder) if is_image(entry.name)]
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # no such folder, or no name that a folder can have
         return []
 
 

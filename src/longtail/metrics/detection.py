@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from longtail.checks import check_choice
 from longtail.errors import LongtailError
+from longtail.textfiles import parse_json
 
 __all__ = ["Kind", "Rules", "detection_ap", "frequency_group"]
 
@@ -99,7 +99,7 @@ def _load(source: Any, name: str) -> Any:
         return source
     try:
         with open(source, encoding="utf-8-sig") as file:
-            return json.load(file)
+            return parse_json(file.read())
     except OSError as error:
         raise LongtailError(f"the {name} cannot be read: {source}: {error.strerror}") from None
     except ValueError as error:

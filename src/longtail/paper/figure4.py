@@ -16,7 +16,7 @@ from typing import Any
 from longtail.metrics import shot_groups
 from longtail.paper.base import Figure, Row, Runs, Table
 from longtail.paper.columns import CIFAR100_200
-from longtail.training.files import read_csv, read_json, write_csv
+from longtail.training.files import intact, read_csv, read_json, write_csv
 from longtail.training.hard import THRESHOLD
 
 __all__ = ["RECIPE", "RUNS", "groups"]
@@ -39,12 +39,18 @@ RUNS = Table(
 
 def groups(folder: Path) -> dict[str, list[int]]:
     """The classes of each group by the rule of Section 4.1.6: a class of exactly 20 images is few-shot."""
-    masks = shot_groups(read_json(folder / "data.json")["class_counts"]["train"], many=100, few=21)
-    return {name: mask.nonzero().flatten().tolist() for name, mask in masks.items()}
+    with intact(folder):
+        masks = shot_groups(read_json(folder / "data.json")["class_counts"]["train"], many=100, few=21)
+        return {name: mask.nonzero().flatten().tolist() for name, mask in masks.items()}
 
 
 def _hard(folder: Path) -> list[list[float]]:
     """Number of hard training samples by epoch and class."""
+    with intact(folder):
+        return _hard_of(folder)
+
+
+def _hard_of(folder: Path) -> list[list[float]]:
     counts = read_json(folder / "data.json")["class_counts"]["train"]
     if rows := read_csv(folder / "hard.csv"):
         return _by_epoch(rows, len(counts), [float(row["hard"]) for row in rows])

@@ -14,7 +14,7 @@ from longtail.paper.base import Cell
 from longtail.report import Table
 from longtail.report.measures import measure_set
 from longtail.report.statistics import Spread, spread
-from longtail.training.files import open_lock, read_csv, read_json, write_csv
+from longtail.training.files import intact, open_lock, read_csv, read_json, write_csv
 
 __all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
 
@@ -69,6 +69,11 @@ def write_results(
 
 
 def _run_row(seed: int, path: Path, out: Path, measure: str) -> dict[str, Any]:
+    with intact(path):
+        return _row_of(seed, path, out, measure)
+
+
+def _row_of(seed: int, path: Path, out: Path, measure: str) -> dict[str, Any]:
     metrics, about = read_json(path / "metrics.json"), read_json(path / "config.json")
     history = read_csv(path / "history.csv")
     precision = about["config"]["precision"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import json
 import math
 import os
 import re
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtail.names import distinct_names
+from longtail.textfiles import parse_json
 
 __all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_runs"]
 
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def kwargs(self) -> tuple[str, ...]:
-        return tuple(_clean(v) for v in self.config.get("method_kwargs") or ())
+        return tuple(_clean(v) for v in _listed(self.config.get("method_kwargs")))
 
     @property
     def seed(self) -> int | None:
@@ -143,7 +143,7 @@ class Run:
     @property
     def pair_key(self) -> tuple[Any, ...]:
         """Runs of two methods with the same key form a pair."""
-        return (self.config.get("data_seed"), self.relative if self.seed is None else self.seed)
+        return (str(self.config.get("data_seed")), self.relative if self.seed is None else self.seed)
 
     @property
     def label_folder(self) -> str | None:
@@ -293,7 +293,7 @@ def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], p
         name=_clean(data.get("name") or config.get("data") or "unknown data"),
         class_names=tuple(distinct_names([_clean(name) for name in names])),
         counts=known,
-        notes=tuple(_clean(note) for note in data.get("notes") or ()),
+        notes=tuple(_clean(note) for note in _listed(data.get("notes"))),
         model=_clean(data.get("model") or config.get("model") or ""),
         image_size=_clean(data.get("image_size") or config.get("image_size") or ""),
     )
@@ -326,10 +326,10 @@ def _read_history(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{path.name} cannot be read ({type(error).__name__})")
         return {}
     if not isinstance(value, dict):
@@ -382,12 +382,17 @@ def _floats(values: Sequence[str]) -> Floats:
 
 
 def _finite(value: Any) -> Any:
-    """The same value with NaN and infinities as None, as JSON should have had them."""
+    """The same with None in the place of what is no number that can be drawn: NaN, infinity, or anything else."""
     if isinstance(value, dict):
         return {key: _finite(v) for key, v in value.items()}
     if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [None if isinstance(v, list | dict) else _finite(v) for v in value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number and abs(value) < 1e300 else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _clean(value: Any) -> str:

@@ -28,14 +28,11 @@ from longtail.tasks.image import ImageTask
 from longtail.training.attach import attach
 from longtail.training.best import run_of
 from longtail.training.config import RunConfig
-from longtail.training.files import load_weights, read_json
+from longtail.training.description import read_description
+from longtail.training.files import load_weights
 from longtail.training.folder import RunFolder
 
 __all__ = ["evaluate", "load_run", "predict"]
-
-
-_IMAGE_KEYS = ["channels", "data_channels", "mean", "std", "center_crop"]
-_BOX_KEYS = ["category_ids", "frequency", "rules", "masks", "frozen_norm"]
 
 
 class Trained:
@@ -56,17 +53,16 @@ class Trained:
             )
         self.folder, self.config = folder, folder.config()
         self.boxes = self.config.task in ("detect", "segment")
-        self.info: dict[str, Any] = read_json(folder.path / "data.json")
-        needed = ["class_names", "class_counts", "model", "image_size"]
-        needed += _BOX_KEYS if self.boxes else _IMAGE_KEYS
-        if missing := [key for key in needed if key not in self.info]:
-            raise LongtailError(f"{folder.path}/data.json lacks {missing[0]}: train the run again with this version")
+        self.info = read_description(folder.path / "data.json", boxes=self.boxes)
         ids = self.info["category_ids"] if self.boxes else None
         self.class_names = distinct_names(self.info["class_names"], ids, kind="category" if self.boxes else "class")
         self.device = torch.device(
             "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
         )
-        model = self._detector() if self.boxes else self._classifier()
+        try:
+            model = self._detector() if self.boxes else self._classifier()
+        except LongtailError as error:
+            raise LongtailError(f"{folder.path}: {error}") from None
         which = weights or self.config.final
         path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
         try:

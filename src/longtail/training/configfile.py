@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from longtail.errors import LongtailError
+from longtail.textfiles import read_json
 from longtail.training.config import RunConfig
 from longtail.training.options import without_idle_defaults
 
@@ -20,16 +20,11 @@ def read_config(path: str | Path) -> RunConfig:
     """
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LongtailError(f"{path} cannot be read ({error.strerror}): give a run folder's config.json") from None
-    except ValueError as error:
-        raise LongtailError(f"{path} is not valid JSON ({error})") from None
+    content = read_json(path, mend="give a run folder's config.json")
     values = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(values, dict):
         raise LongtailError(f"{path} holds no run configuration")
     try:
         return RunConfig.from_dict(without_idle_defaults(values))
-    except TypeError as error:
+    except (TypeError, LongtailError) as error:
         raise LongtailError(f"{path}: {error}") from None

@@ -16,6 +16,7 @@ from typing import IO, Any
 import safetensors.torch
 import torch
 
+from longtail import textfiles
 from longtail.atomic import atomic
 from longtail.errors import LongtailError
 
@@ -24,6 +25,7 @@ __all__ = [
     "atomic",
     "check_place",
     "check_table",
+    "intact",
     "json_text",
     "load_state",
     "load_weights",
@@ -48,13 +50,13 @@ def write_json(path: Path, value: Any) -> None:
     atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LongtailError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise LongtailError(f"{path} is not valid JSON ({error}): restore it or start in a new folder") from None
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of a run folder."""
+    mend = "restore it or start in a new folder"
+    value = textfiles.read_json(path, mend=mend)
+    if not isinstance(value, dict):
+        raise LongtailError(f"{path} holds no JSON object: {mend}")
+    return value
 
 
 def _csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:
@@ -116,7 +118,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     whole = text[: text.rfind("\n") + 1]
-    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row and None not in row.values()]
+    try:
+        return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row and None not in row.values()]
+    except csv.Error as error:
+        raise LongtailError(f"{path} cannot be read as CSV ({error}): restore it or start in a new folder") from None
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -161,6 +166,23 @@ def open_lock(path: Path) -> IO[str]:
             raise
         raise LongtailError(f"{path} is a link: remove it") from None
     return open(handle, "w")
+
+
+@contextlib.contextmanager
+def intact(folder: Path) -> Iterator[None]:
+    """Read what every finished run has; whatever fails on the way means that its folder is damaged.
+
+    Raises:
+        LongtailError: it names the folder.
+    """
+    try:
+        yield
+    except LongtailError as error:
+        raise (error if str(folder) in str(error) else LongtailError(f"{folder}: {error}")) from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise LongtailError(
+            f"{folder} is no whole run folder ({type(error).__name__}: {error}): restore its files or train it again"
+        ) from error
 
 
 @contextlib.contextmanager

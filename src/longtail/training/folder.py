@@ -91,7 +91,11 @@ class RunFolder:
         """The method with the hyperparameters that the run was begun with, also where a default changed since."""
         config, content = self.config(), read_json(self.path / "config.json")
         recorded = content.get("hyperparameters")
-        return get_method(config.method, **(parse_kwargs(config.method_kwargs) if recorded is None else recorded))
+        recorded = parse_kwargs(config.method_kwargs) if recorded is None else recorded
+        try:
+            return get_method(config.method, **recorded)
+        except (LongtailError, TypeError) as error:
+            raise LongtailError(f"{self.path}/config.json: {error}") from None
 
     def check(self, config: RunConfig) -> None:
         """Look whether ``config`` (resolved) may run in this folder; changes nothing.
@@ -176,14 +180,19 @@ class RunFolder:
         """
         path = self.path / "checkpoint" / "last.pt"
         state = load_state(path) if self.begun else None
-        if state is not None and not {"epoch", "best", "optimizer", "model"} <= set(state):
+        if state is not None and not _is_checkpoint(state):
             raise LongtailError(f"{path} is no checkpoint of a run: remove it to start again from epoch 1")
         if not rewrite:
             return state
         done = state["epoch"] if state else 0
         for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY), ("hard.csv", HARD)):
             rows = read_csv(self.path / name)
-            kept = [row for row in rows if row.get("epoch", "").isdecimal() and int(row["epoch"]) <= done]
+            if rows and not set(rows[0]) <= set(columns):
+                raise LongtailError(
+                    f"{self.path / name} is damaged (its first line): restore it or choose another --out"
+                )
+            before = {str(epoch) for epoch in range(1, done + 1)}
+            kept = [row for row in rows if row.get("epoch") in before]
             if (self.path / name).is_file():
                 write_csv(self.path / name, columns, kept)
         return state
@@ -255,6 +264,16 @@ class RunFolder:
                 confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
         write_csv(self.path / "confusion.csv", CONFUSION, confusion)
         write_json(self.path / "metrics.json", metrics)
+
+
+def _is_checkpoint(state: dict[str, Any]) -> bool:
+    """Whether a state is of the form that `RunFolder.checkpoint` is given."""
+    best = state.get("best")
+    if not all(isinstance(part, dict) for part in (best, state.get("optimizer"), state.get("model"))):
+        return False
+    numbers = (state.get("epoch"), best.get("epoch"))  # pyright: ignore[reportOptionalMemberAccess]
+    score = best.get("score")  # pyright: ignore[reportOptionalMemberAccess]
+    return all(isinstance(n, int) and 0 <= n < 10**7 for n in numbers) and isinstance(score, float)
 
 
 def _difficulty_rows(epoch: int, performance: torch.Tensor, weight: torch.Tensor) -> Iterator[dict[str, Any]]:
