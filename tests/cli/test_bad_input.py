@@ -271,7 +271,7 @@ TABLE = [
     ("no weights file", text_file("w.safetensors", "x"), f"{TRAIN} --weights w.safetensors", "w.safetensors"),
     ("weights that run code", weights_that_run_code, f"{TRAIN} --weights weights.pt", "could run code"),
     # configuration files
-    ("configuration missing", NOTHING, "train --config none.json --out out", "none.json cannot be read"),
+    ("configuration missing", NOTHING, "train --config none.json --out out", "none.json does not exist"),
     ("configuration not JSON", text_file("c.json", "{'a': 1}"), "train --config c.json --out out", "not valid JSON"),
     ("configuration a list", text_file("c.json", "[1]"), "train --config c.json --out out", "no run configuration"),
     ("configuration key", configuration(data="digits", epoch=3), "train --config config.json --out out", "'epoch'"),

@@ -97,7 +97,7 @@ def _read_list(file: Path) -> tuple[list[str], list[int], list[str]]:
         if not line.strip():
             continue
         path, label, group = _fields(line.strip())
-        if not path or not label.isascii() or not label.isdigit() or len(label) > 9 or "\0" in path:
+        if not path or not label.isascii() or not label.isdigit() or len(label) > 18 or "\0" in path:
             raise LongtailError(
                 f"{file} line {number} is {line.strip()[:80]!r}: it must be a path, a space and a label >= 0, "
                 "and a space and a group if there is one"
