@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
+from longtail import activity
 from longtail.errors import LongtailError
 from longtail.output import is_main
 from longtail.training.config import RunConfig
@@ -29,6 +30,8 @@ __all__ = ["main", "train_job"]
 
 _PATIENCE = 10.0
 """Seconds that another process than the first waits before it tells of an error."""
+_DATA_COMMANDS = ("predict", "methods", "cite", "doctor")
+"""What they print may be read by a program: what they are doing is for the screen alone."""
 _DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
 
 
@@ -152,7 +155,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if stop.code in (0, None):
                 return 0
             return _fail(explain(errors.getvalue(), words, commands=COMMANDS, options=_options))
-        return command.run()
+        to_the_screen = words[0] in _DATA_COMMANDS or str(getattr(command, "out", "")) == "-"
+        stream = sys.stderr if to_the_screen else sys.stdout
+        if not is_main() or (to_the_screen and not sys.stderr.isatty()):
+            return command.run()
+        cold = "torch" not in sys.modules and words[0] != "report"
+        with activity.watched("loading PyTorch" if cold else "starting", stream, at_once=cold):
+            return command.run()
 
     return _guarded(action, debug="--debug" in given)
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from longtail import activity
+
 __all__ = ["is_main", "report_on", "say", "say_metrics"]
 
 
@@ -16,6 +18,7 @@ def is_main() -> bool:
 
 def say(text: str = "") -> None:
     """Print a line at once."""
+    activity.spoke()
     print(text, flush=True)
 
 
@@ -35,6 +38,7 @@ def report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int
     """
     from longtail.report import format_table, write_report
 
+    activity.now(f"reading the runs of {folder} and drawing")
     report = write_report(folder, baseline=baseline)
     if not quiet:
         for table in report.tables:

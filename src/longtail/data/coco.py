@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from longtail import activity
 from longtail.data.annotations import CHECKED_FILES, read_annotations, read_json
 from longtail.data.base import Broken, check_broken, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
@@ -66,6 +67,7 @@ def load_boxes(
         LongtailError: an unknown name, files that are missing or damaged, annotations that cannot be used, or a
             photograph that is in the training file and in another.
     """
+    activity.now(f"reading {spec}")
     name, place = parse_spec(spec)
     check_broken(broken)
     if not (val_fraction is None or 0 < val_fraction < 0.9):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail import activity
 from longtail.data.augment import augmented, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken, parse_spec
 from longtail.data.clips import FRAMES, drop_broken, read_clips, series_notes
@@ -142,6 +143,7 @@ def load_data(
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
     """
+    activity.now(f"reading {spec}")
     name, place = parse_spec(spec)
     path = Path(place).expanduser() if place else None
     imbalance_kind, select_fraction, broken = imbalance_kind or "exp", select_fraction or 0.0, broken or "refuse"

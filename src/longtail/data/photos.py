@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from longtail import activity
 from longtail.errors import LongtailError
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def check_images(
             return str(error)
         return None
 
-    checked = (path for path in paths if decode or not _looks_whole(path, reduced=reduced))
+    checked = (path for path in activity.counted(list(paths)) if decode or not _looks_whole(path, reduced=reduced))
     faults = [found for path in checked if (found := fault(path))]
     if faults:
         raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtail import activity
 from longtail.data import ImageData, Split, load_data, make_loader
 from longtail.data.boxes import BoxData
 from longtail.data.files import clips_below, images_below
@@ -148,6 +149,7 @@ def evaluate(
     Raises:
         LongtailError: no such split, files of it that are missing or have another label, other classes.
     """
+    activity.now(f"judging the {split} split")
     trained = Trained(run, device=device)
     config: RunConfig = trained.config
     if trained.boxes:
@@ -294,6 +296,7 @@ def predict(
         split, data, image_size=info["image_size"], train=False, device=trained.device, channels=info["channels"]
     )
     labelled = 0
+    activity.now(f"labelling {len(paths)} {'clips' if frames else 'images'}")
     for rows, images in _readable(loader, paths, 8 if frames else 64, problems):
         with trained.autocast():
             logits = trained.model(images)
@@ -309,7 +312,7 @@ def _readable(
     loader: Loader, paths: Sequence[str], size: int, problems: list[str] | None
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of the files that can be read, with their places in ``paths``; a line for each of the others."""
-    for batch in torch.arange(len(paths)).split(size):
+    for batch in activity.counted(torch.arange(len(paths)).split(size)):
         parts = [batch]
         while parts:  # a batch with a bad file is read again, file by file
             part = parts.pop(0)

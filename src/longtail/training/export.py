@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtail import activity
 from longtail.data import Split, make_loader
 from longtail.errors import LongtailError
 from longtail.training.apply import Trained
@@ -84,6 +85,7 @@ def export(
     script = path.parent / "infer.py"
     if format == "onnx" and script.exists() and script.read_bytes()[:60] != source.encode()[:60]:
         raise LongtailError(f"{script} is none of ours: choose a folder of its own for the model")
+    activity.now(f"exporting {trained.folder.path}")
     images, expected = _example(trained, softmax=softmax)
     module = Exported(trained, softmax=softmax).eval()
     write = _write_onnx if format == "onnx" else _write_pt2

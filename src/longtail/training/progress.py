@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from longtail import activity
+
 __all__ = ["Bar", "Lines", "Progress", "for_terminal", "timed"]
 
 
@@ -51,9 +53,16 @@ class Lines(Progress):
 
     def start(self, *, epochs: int, done: int) -> None:
         self.epochs, self.first, self.begin, self.last = epochs, done, time.monotonic(), 0.0
+        self.done, self.spoken = done, self.begin
+        activity.now(f"{self.label}measuring")  # a step says more
+
+    def step(self, step: int, steps: int) -> None:
+        if time.monotonic() - self.spoken >= activity.AGAIN:  # within a long epoch
+            self.note(f"epoch {self.done + 1}/{self.epochs}, step {step}/{steps}")
 
     def epoch(self, row: dict[str, Any]) -> None:
         now, epoch = time.monotonic(), row["epoch"]
+        self.done = epoch
         if now - self.last < 1 and epoch != self.epochs:
             return
         self.last = now
@@ -61,6 +70,8 @@ class Lines(Progress):
         self.note(f"epoch {epoch}/{self.epochs}, {_summary(row)}, {_duration(left)} left")
 
     def note(self, text: str) -> None:
+        activity.spoke()
+        self.spoken = time.monotonic()
         print(f"{self.label}{text}", flush=True)
 
 
@@ -83,6 +94,7 @@ class Bar(Progress):
     def start(self, *, epochs: int, done: int) -> None:
         self.done = done
         self.task = self.bar.add_task(self.label, total=epochs, completed=done, epoch=done, epochs=epochs, text="")
+        activity.rest()
         self.bar.start()
 
     def step(self, step: int, steps: int) -> None:
@@ -97,6 +109,7 @@ class Bar(Progress):
 
     def stop(self) -> None:
         self.bar.stop()
+        activity.rest(False)
 
 
 def _duration(seconds: float) -> str:
