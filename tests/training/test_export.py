@@ -109,6 +109,16 @@ def test_the_script_sees_the_frames_that_evaluation_sees(tmp_path):
         np.testing.assert_array_equal(infer.clip(clip, settings(12, 224 / 256, 3, frames=10)), expected)
 
 
+@pytest.mark.parametrize("beside", ["flow_x_{}.png", "img_{}.jpg", "cover.png"])
+def test_the_script_refuses_what_else_lies_beside_frames(beside, tmp_path):
+    """Which of them are the frames is told with more care by the library: the script never guesses another answer."""
+    for k in range(3):
+        for name in ("img_{}.png", beside):
+            Image.new("RGB", (8, 8)).save(tmp_path / name.format(k))
+    with pytest.raises(ValueError, match="more than one series"):
+        infer.clip(tmp_path, settings(8, 1.0, 3, frames=2))
+
+
 # -- from a file to a label --------------------------------------------------------------------------------------------
 def run_alone(folder: Path, files: list[str]) -> subprocess.CompletedProcess[str]:
     """Run ``infer.py`` in a process that has onnxruntime, numpy and Pillow, and neither torch nor this library."""

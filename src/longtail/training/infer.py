@@ -79,6 +79,10 @@ def clip(folder, settings):
     names.sort(key=lambda n: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", n)])
     if not names:
         raise ValueError("the folder holds no frame")
+    stems = [os.path.splitext(n)[0].lower() for n in names]
+    forms = {re.sub(r"\d+", "*", stem) for stem in stems}
+    if len(set(stems)) < len(names) or 1 < len(forms) < len(names):
+        raise ValueError("the folder holds more than one series of images (optical flow?): keep its frames alone")
     places = [int(len(names) * (i + 0.5) / settings["frames"]) for i in range(settings["frames"])]
     return np.stack([square(os.path.join(folder, names[k]), settings) for k in places], axis=1)
 
