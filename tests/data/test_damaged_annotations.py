@@ -21,7 +21,7 @@ VALUES: tuple[Any, ...] = (
     *([], [[]], [None], [1, 2], [1] * 7, [[1, 2, 3, 4, 5, 6]], [[1e9] * 6], [[0, 0, 1e9, 0, 5, 5]], {}, {"a": 1}),
     *({"size": [10, 12], "counts": "0"}, {"size": [1e8, 1e8], "counts": [1e16]}),
 )
-MUTATIONS = 1000
+MUTATIONS = 300
 
 
 def content(first: int) -> dict[str, Any]:
