@@ -238,10 +238,17 @@ class Inspect(DataOptions):
         if boxes:
             return self._boxes()
         from longtail.data import load_data
+        from longtail.data.listed import counts_of_lists
         from longtail.tasks.inspect import inspect
 
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
-        for line in inspect(load_data(self.data, **options), picture=self.out, verify=self.verify):
+        try:
+            data = load_data(self.data, **options)
+        except LongtailError:
+            for line in counts_of_lists(self.data):  # what is known although files are missing
+                say(line)
+            raise
+        for line in inspect(data, picture=self.out, verify=self.verify):
             say(line)
         return 0
 

@@ -17,7 +17,7 @@ from longtail.errors import LongtailError
 from longtail.names import nfc
 from longtail.textfiles import read_text
 
-__all__ = ["brief", "clips_below", "images_below", "one_row_a_file", "read_lists"]
+__all__ = ["brief", "clips_below", "images_below", "labels_of_lists", "one_row_a_file", "read_lists"]
 
 
 def brief(names: Sequence[object], limit: int = 5) -> str:
@@ -222,3 +222,11 @@ def read_lists(
             f"{path}: labels without an image in the train list: {brief(empty)} (labels must run from 0 without gaps)"
         )
     return splits, names, notes
+
+
+def labels_of_lists(path: Path, *, pattern: str, folders: Sequence[str]) -> dict[str, list[int]]:
+    """The labels in the list files that are there, by split, whether the images are there or not."""
+    for below in folders:
+        if files := _lists_in(path / below, pattern):
+            return {split: _read_list(file)[1] for split, file in files.items()}
+    return {}

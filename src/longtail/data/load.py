@@ -63,7 +63,7 @@ _EGTEA: dict[str, Any] = _CLIPS | {
     "center_crop": 1.0,
 }
 _CLIP_SETS = {"moving-digits": _MOVING, "clips": _CLIPS, "egtea": _EGTEA}
-_LISTS = {
+LISTS = {
     "imagenet-lt": ("ImageNet_LT_{}.txt", "ImageNet_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "places-lt": ("Places_LT_{}.txt", "Places_LT", {"crop_scale": (0.08, 1.0), "color_jitter": 0.4}),
     "inat18": ("iNaturalist18_{}.txt", "iNaturalist18", {"crop_scale": (0.08, 1.0), "color_jitter": 0.0}),
@@ -330,7 +330,7 @@ def _joined(first: Split, second: Split) -> Split:
 def _read_files(
     spec: str, name: str, path: Path | None, root: Path | None, download: bool, bit_depth: int | None
 ) -> _Raw:
-    if name not in ("folder", "lists", *_LISTS):
+    if name not in ("folder", "lists", *LISTS):
         raise unknown_data_set(spec)
     look = dict(_PHOTO)
     if path is None and name in ("folder", "lists"):
@@ -340,7 +340,7 @@ def _read_files(
     elif name == "lists":
         splits, names, notes = read_lists(path, root=root)  # type: ignore[arg-type]
     else:
-        pattern, below, own = _LISTS[name]
+        pattern, below, own = LISTS[name]
         places = [place for place in places_of(name, path) if place.is_dir()]
         if not places:
             how = "torchvision cannot fetch it" if download else "give its folder"
@@ -391,7 +391,7 @@ def unknown_data_set(spec: str) -> LongtailError:
     name, _ = parse_spec(spec)
     if name in _OTHER_TASKS:
         return LongtailError(f"{name} is no data set of labelled images: use it with --task {_OTHER_TASKS[name]}")
-    known = [*IN_MEMORY, "moving-digits", *_LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
+    known = [*IN_MEMORY, "moving-digits", *LISTS, "lists:DIR", "folder:DIR", "clips:DIR", "egtea:DIR"]
     if Path(spec).expanduser().is_dir():
         return LongtailError(
             f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"
