@@ -10,9 +10,11 @@ swing from epoch to epoch). The weights of ``cdb-w`` act from the first epoch, u
     python benchmarks/choose_defaults.py --grid options --task digits --seeds 3 --out runs/defaults
     python benchmarks/choose_defaults.py --grid options --task cifar100 --data cifar100:DIR --only balanced-softmax
     python benchmarks/choose_defaults.py --grid defer --task digits-steps --seeds 5 --out runs/defaults
+    python benchmarks/choose_defaults.py --grid start --task digits-4 --seeds 10 --out runs/defaults
 
 Writes OUT/TASK.csv (OUT/TASK-GRID.csv) with a row a configuration and method; `results/defaults.csv`,
-`results/options.csv` and `results/defer.csv` hold the committed ones.
+`results/options.csv`, `results/defer.csv` and `results/start.csv` hold the committed ones. ``start=`` of the grid
+``start`` is no option of the methods: it names what the smoothing of the performance starts from, see `STARTS`.
 """
 
 from __future__ import annotations
@@ -20,8 +22,13 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from longtail.difficulty import ClassDifficulty
 from longtail.training.config import RunConfig
 from longtail.training.files import read_csv
 from longtail.training.run import train
@@ -33,6 +40,10 @@ TASKS = {
     "cifar100": RunConfig(data="cifar100", imbalance=100, image_size=16, model="resnet20", epochs=30),
     # With a learning rate that drops by steps, after 80 and 90 % of the epochs as with CIFAR.
     "digits-steps": RunConfig(data="digits", schedule="multistep"),
+    # Short ones, in which the start matters.
+    "digits-4": RunConfig(data="digits", epochs=4),
+    "digits-8": RunConfig(data="digits", epochs=8),
+    "mnist-4v9-10": RunConfig(data="mnist-4v9", imbalance=99, epochs=10),
     "mnist-4v9-steps": RunConfig(data="mnist-4v9", imbalance=99, schedule="multistep"),
 }
 BOTH = ("cdb-w", "cdb-s")
@@ -58,7 +69,40 @@ OPTIONS += [("cdb-s", ("loss=balanced-softmax", *tau)) for tau in ((), ("tau=0.5
 OPTIONS += [("cdb-w", ("defer=0.8",)), ("cdb-w", ("tau=5",)), ("cdb-w", ("tau=5", "defer=0.8"))]
 DEFER: list[tuple[str, tuple[str, ...]]] = [("ce", ()), ("cdb-w", ("defer=0",)), ("cdb-w", ("tau=5", "defer=0"))]
 DEFER += [("cdb-w", (*tau, "defer=0.8")) for tau in ((), ("tau=3",), ("tau=5",))]
-GRIDS = {"defaults": GRID, "options": OPTIONS, "defer": DEFER}
+START: list[tuple[str, tuple[str, ...]]] = [("ce", ())]
+START += [(m, (f"start={start}",)) for m in BOTH for start in ("measured", "zero", "mean", "floor")]
+GRIDS = {"defaults": GRID, "options": OPTIONS, "defer": DEFER, "start": START}
+
+
+def started(before: Callable[[ClassDifficulty, Tensor], Tensor]) -> Callable[[ClassDifficulty, Tensor, bool], Tensor]:
+    """`ClassDifficulty._smoothed` with another start of a class that was never measured."""
+
+    def smoothed(self: ClassDifficulty, measured: Tensor, trained: bool) -> Tensor:
+        momentum = self.options.momentum
+        known = torch.where(self.performance.isnan(), before(self, measured), self.performance)
+        return torch.where(measured.isnan(), self.performance, momentum * known + (1 - momentum) * measured)
+
+    return smoothed
+
+
+STARTS = {
+    "measured": started(lambda self, measured: measured),
+    "zero": started(lambda self, measured: torch.zeros_like(measured)),
+    "mean": started(lambda self, measured: measured.nanmean().expand_as(measured)),
+}
+STARTS["floor"] = STARTS["measured"]
+_weights = ClassDifficulty._weights
+
+
+def floored(self: ClassDifficulty, performance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`ClassDifficulty._weights` with a floor of the difficulty that decays with the steps."""
+    return _weights(self, performance.clamp(max=1 - self.options.momentum ** float(self.steps + 1)))
+
+
+def use_start(name: str) -> None:
+    """Let every difficulty begin as ``STARTS`` says."""
+    ClassDifficulty._smoothed = STARTS[name]  # type: ignore[method-assign]
+    ClassDifficulty._weights = floored if name == "floor" else _weights  # type: ignore[method-assign]
 
 
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
@@ -83,10 +127,12 @@ def main() -> None:
     for method, kwargs in GRIDS[args.grid]:
         if any(word not in " ".join((method, *kwargs)) for word in args.only):
             continue
+        use_start(next((option.removeprefix("start=") for option in kwargs if option.startswith("start=")), "mean"))
         scores = []
         for seed in range(args.seeds):
             at_once = ["defer=0"] if method == "cdb-w" and not any("defer" in option for option in kwargs) else []
-            values = TASKS[args.task].to_dict() | {"method": method, "method_kwargs": [*kwargs, *at_once], "seed": seed}
+            own = [option for option in (*kwargs, *at_once) if not option.startswith("start=")]
+            values = TASKS[args.task].to_dict() | {"method": method, "method_kwargs": own, "seed": seed}
             values |= {"data": args.data or TASKS[args.task].data, "data_seed": seed, "precision": args.precision}
             folder = args.out / args.task / "-".join((method, *kwargs)) / f"seed-{seed}"
             scores.append(measure(RunConfig.from_dict(values), folder))

@@ -9,6 +9,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
     <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
+    <!-- start -->  ...  <!-- /start -->                                    results/start.csv
 
 Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
 """
@@ -21,7 +22,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = "results|benchmarks|defaults|options|defer"
+KINDS = "results|benchmarks|defaults|options|defer|start"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 

@@ -59,7 +59,9 @@ def test_before_the_first_measurement_all_weights_are_one():
 
 @given(st.lists(st.integers(0, 10).map(lambda m: m / 10), min_size=2, max_size=6), st.booleans())
 def test_a_step_is_the_pure_functions_of_the_accuracy(accuracy, normalize):
-    difficulty = measured(ClassDifficulty(len(accuracy), normalize=normalize, tau="log", max_tau=3, eps=0.02), accuracy)
+    difficulty = measured(
+        ClassDifficulty(len(accuracy), normalize=normalize, tau="log", max_tau=3, eps=0.02, momentum=0), accuracy
+    )
     performance = torch.tensor(accuracy)
     options = {"max_tau": 3, "eps": 0.02}
     bias = performance_bias(performance, eps=0.02)
@@ -136,7 +138,7 @@ def test_sample_normalised_weights_need_the_class_counts():
 
 
 def test_floor_keeps_a_perfect_class():
-    difficulty = measured(ClassDifficulty(2, tau=1, min_difficulty=0.1), [1, 0])
+    difficulty = measured(ClassDifficulty(2, tau=1, min_difficulty=0.1, momentum=0), [1, 0])
     assert difficulty.weight.tolist() == pytest.approx([2 / 11, 20 / 11])
     assert difficulty.difficulty.tolist() == pytest.approx([0.1, 1])
 
@@ -155,26 +157,41 @@ def test_thousands_of_classes_with_few_samples():
 # Smoothing
 
 
-def test_momentum_is_an_exponential_average_that_starts_at_the_first_measurement():
+@pytest.mark.parametrize("trained", [False, True])
+def test_momentum_is_an_exponential_average_that_starts_from_the_mean_of_all_classes(trained):
+    """From what was measured first, if the model was trained already."""
     difficulty = ClassDifficulty(2, momentum=0.8)
-    expected = None
-    for accuracy in ([1, 0], [0.5, 0.5], [0, 0.9]):
-        measured(difficulty, accuracy)
-        if expected is None:
-            expected = accuracy
-        else:
-            expected = [0.8 * old + 0.2 * new for old, new in zip(expected, accuracy, strict=True)]
+    expected = [0.9, 0.2] if trained else [(0.9 + 0.2) / 2] * 2
+    for accuracy in ([0.9, 0.2], [0.5, 0.5], [0, 0.9]):
+        difficulty.step(accuracy, trained=trained)
+        expected = [0.8 * old + 0.2 * new for old, new in zip(expected, accuracy, strict=True)]
         assert difficulty.performance.tolist() == pytest.approx(expected)
+
+
+def test_a_class_that_is_measured_later_starts_from_the_mean_of_that_time():
+    difficulty = ClassDifficulty(3, momentum=0.8)
+    difficulty.step([0.2, 0.4, math.nan])
+    difficulty.step([0.8, 0.6, 0.1])
+    assert float(difficulty.performance[2]) == pytest.approx(0.8 * (0.8 + 0.6 + 0.1) / 3 + 0.2 * 0.1)
+
+
+def test_a_network_that_answers_one_class_for_everything_does_not_make_that_class_easy():
+    """As it begins training; taken as measured, the class would have weight 0 for epochs."""
+    difficulty = measured(ClassDifficulty(10), [1] + [0] * 9)
+    assert 0.5 < float(difficulty.weight[0] / difficulty.weight[1]) < 1
+    for _ in range(30):  # a class that stays perfect is easy in the end
+        measured(difficulty, [1] + [0] * 9)
+    assert float(difficulty.weight[0] / difficulty.weight[1]) < 1e-4
 
 
 # A class that the held-out split lacks
 
 
 def test_keep_holds_the_last_performance_exactly_also_with_momentum():
-    difficulty = measured(ClassDifficulty(3, momentum=0.3), [0.3, 0.7, 0.6], [0.5, None, 0.6])
-    assert float(difficulty.performance[1]) == float(torch.tensor(0.7))
-    measured(difficulty, [0.5, 0.7, 0.6])
-    assert float(difficulty.performance[1]) == pytest.approx(0.7)
+    difficulty = measured(ClassDifficulty(3, momentum=0.3), [0.3, 0.7, 0.6])
+    before = float(difficulty.performance[1])
+    assert float(measured(difficulty, [0.5, None, 0.6]).performance[1]) == before
+    assert float(measured(difficulty, [0.5, 0.7, 0.6]).performance[1]) == pytest.approx(0.3 * before + 0.7 * 0.7)
 
 
 def test_keep_leaves_a_class_that_was_never_measured_out_of_everything():
@@ -304,7 +321,7 @@ def test_weights_are_finite_and_not_negative_whatever_the_options(measure, seed,
 @every_measure
 def test_a_step_is_the_measure_of_what_was_counted_then_shrunk(measure):
     logits, target = torch.randn(60, 4), torch.randint(4, (60,))
-    difficulty = ClassDifficulty(4, measure=measure, shrinkage=5, tau="log", bias_quantile=0.2)
+    difficulty = ClassDifficulty(4, measure=measure, shrinkage=5, tau="log", bias_quantile=0.2, momentum=0)
     for z, y in zip(logits.split(7), target.split(7), strict=True):
         difficulty.update(z, y)
     difficulty.step()
@@ -341,7 +358,7 @@ def test_updates_add_up_to_the_sums_of_all_samples(measure):
 
 
 def test_a_performance_that_is_given_is_not_shrunk():
-    difficulty = ClassDifficulty(2, shrinkage=50, measure="ap")
+    difficulty = ClassDifficulty(2, shrinkage=50, measure="ap", momentum=0)
     difficulty.step([0.25, 0.75])
     assert difficulty.performance.tolist() == [0.25, 0.75]
 
@@ -524,7 +541,7 @@ class Wrapped(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(3, 4)
-        self.difficulty = ClassDifficulty(4)
+        self.difficulty = ClassDifficulty(4, momentum=0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.linear(x)
@@ -546,7 +563,7 @@ def step_inside_ddp(rank: int) -> list:
 
 
 def test_the_buffer_broadcast_of_ddp_does_no_harm(run_two):
-    difficulty = ClassDifficulty(4)
+    difficulty = ClassDifficulty(4, momentum=0)
     difficulty.update(*shard(None))
     expected = difficulty.step().tolist()
     assert run_two(step_inside_ddp) == [[expected] * 3] * 2

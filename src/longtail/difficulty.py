@@ -68,8 +68,9 @@ class DifficultyOptions:
         eps: Keeps the bias finite (Eq. 5); in (0, 1); 0.01 in the paper.
         power: Exponent of the rule ``poly``; the paper does not print it.
         min_difficulty: Floor of the difficulty, in [0, 1]; above 0, a perfect class keeps some weight.
-        momentum: Share of the previous performance in the new one, in [0, 1); 0: no smoothing. The first measurement
-            of a class is taken as it is.
+        momentum: Share of the previous performance in the new one, in [0, 1); 0: no smoothing. A class that is
+            measured for the first time starts from the mean of all classes: a young network that answers one class for
+            everything has not shown that this class is easy.
         normalize: True: scale the weights so that they sum to C, as in the public code. ``samples``: so that their mean
             over the training samples is 1, which keeps the size of the gradient steps when the easy classes hold most
             samples (needs the class counts). False: as they are, as in the paper's formula.
@@ -174,7 +175,7 @@ class ClassDifficulty(nn.Module):
     Attributes:
         options: `DifficultyOptions`, the hyperparameters.
         weight: float32 ``[C]``, the class weights.
-        performance: float32 ``[C]`` in [0, 1]; NaN for a class that was never measured.
+        performance: float32 ``[C]`` in [0, 1], smoothed; NaN for a class that was never measured.
         bias: float32 scalar, Eq. 5; 0 before the first step.
         tau: float32 scalar, the tau in use.
         steps: int64 scalar, number of steps taken.
@@ -234,13 +235,14 @@ class ClassDifficulty(nn.Module):
         )
 
     @torch.no_grad()
-    def step(self, performance: Tensor | None = None) -> Tensor:
+    def step(self, performance: Tensor | None = None, *, trained: bool = False) -> Tensor:
         """Turn what was counted since the last step into new weights.
 
         Args:
             performance: ``[C]`` in [0, 1] to use as it is instead of what was counted: average precision of boxes, ...;
                 NaN marks a class that could not be measured. Under ``torch.distributed`` every process must give the
                 same.
+            trained: The model is no young one: what is measured for the first time is taken as it is.
 
         Returns:
             A copy of the new weights, float32 ``[C]``.
@@ -249,7 +251,7 @@ class ClassDifficulty(nn.Module):
             LongtailError: nothing was counted, a performance outside [0, 1], or a class without samples under
                 ``absent="error"``; the state is unchanged then.
         """
-        new = self._smoothed(self._measured(performance))
+        new = self._smoothed(self._measured(performance), trained)
         bias, tau, weight = self._weights(new)
         # In place: whoever holds one of these tensors sees the new values.
         for buffer, value in zip(
@@ -260,12 +262,13 @@ class ClassDifficulty(nn.Module):
         self._counts.zero_()
         return weight
 
-    def _smoothed(self, measured: Tensor) -> Tensor:
+    def _smoothed(self, measured: Tensor, trained: bool) -> Tensor:
         """Performance ``[C]`` after what was measured; NaN for a class that never was."""
         momentum = self.options.momentum
-        smoothed = momentum * self.performance + (1 - momentum) * measured
-        new = torch.where(self.performance.isnan(), measured, smoothed)
-        return torch.where(measured.isnan(), self.performance, new)
+        start = measured if trained else measured.nanmean()
+        before = torch.where(self.performance.isnan(), start, self.performance)
+        smoothed = momentum * before + (1 - momentum) * measured
+        return torch.where(measured.isnan(), self.performance, smoothed)
 
     def _weights(self, performance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bias, tau and weights ``[C]`` from the performance; weight 1 where this is NaN."""

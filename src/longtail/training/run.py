@@ -200,7 +200,7 @@ class _Loop:
         self.task.use(self.model, self.criterion)
         if measure and self._observer is not None and not self._observer.steps:
             self._measure()
-            self._observer.step()
+            self._observer.step(trained=True)
         if stage.setup is not None:
             torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
             stage.setup(self.model, self.head)
