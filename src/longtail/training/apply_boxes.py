@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from longtail.data import load_boxes
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.photos import read_image
 from longtail.errors import LongtailError
-from longtail.integrations.detection import with_box_criterion
-from longtail.methods import ClassStats
-from longtail.models.detectors import create_detector
 from longtail.names import same_classes
 from longtail.tasks.detection import DetectionTask, coco_results
 from longtail.tasks.draw_boxes import draw_objects
-from longtail.training.attach import attach
 from longtail.training.files import atomic, write_json
+from longtail.training.trained import Trained
 
-if TYPE_CHECKING:
-    from longtail.training.apply import Trained
-
-__all__ = ["evaluate_boxes", "find_objects", "trained_detector", "write_objects"]
-
-
-def trained_detector(trained: Trained) -> nn.Module:
-    """The detector of a run without its weights, its boxes scored as the method has it."""
-    info, config = trained.info, trained.config
-    model = create_detector(
-        info["model"],
-        num_classes=len(info["class_names"]),
-        image_size=info["image_size"],
-        frozen_norm=info["frozen_norm"],
-    )
-    counts = info["class_counts"]["train"]
-    parts = trained.folder.method().parts(ClassStats(class_counts=counts, task=config.task))
-    attach(model, parts)
-    last = dataclasses.replace(parts, **parts.stages[-1].parts) if parts.stages else parts
-    return with_box_criterion(model, last.criterion)
+__all__ = ["evaluate_boxes", "find_objects", "write_objects"]
 
 
 def evaluate_boxes(trained: Trained, *, split: str, data: str | None, note: Callable[[str], None]) -> dict[str, Any]:

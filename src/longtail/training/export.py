@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from longtail import activity
 from longtail.data import Split, make_loader
 from longtail.errors import LongtailError
-from longtail.training.apply import Trained
 from longtail.training.files import atomic, check_place, write_json
+from longtail.training.trained import Trained
 
 __all__ = ["Exported", "export"]
 
