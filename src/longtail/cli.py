@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
 from longtail import activity
-from longtail.errors import LongtailError
+from longtail.errors import LongtailError, message_of
 from longtail.output import is_main
 from longtail.training.config import RunConfig
 from longtail.usage import explain
@@ -26,25 +26,13 @@ except ImportError:
     sys.stderr.write("error: the command line needs more packages than torch: pip install 'longtail[train]'\n")
     sys.exit(2)
 
-__all__ = ["main", "train_job"]
+__all__ = ["main"]
 
 _PATIENCE = 10.0
 """Seconds that another process than the first waits before it tells of an error."""
 _DATA_COMMANDS = ("predict", "methods", "cite", "doctor")
 """What they print may be read by a program: what they are doing is for the screen alone."""
 _DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
-
-
-def train_job(config: dict[str, Any], folder: str, label: str) -> int:
-    """One run of a comparison in a process of its own."""
-    from longtail.training.progress import Lines
-    from longtail.training.run import train
-
-    def action() -> int:
-        train(RunConfig.from_dict(config), folder, progress=Lines(label))
-        return 0
-
-    return _guarded(action)
 
 
 def _options(command: str) -> list[str]:
@@ -84,6 +72,8 @@ def _parse(argv: list[str]) -> Any:
     argv, base = _with_config_file(argv)
     if base is not None:
         cls = COMMANDS[argv[0]]
+        if argv[0] == "compare":  # a run records its data seed also where nobody chose one
+            base = dataclasses.replace(base, data_seed=None)
         default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
         return tyro.cli(cls, args=argv[1:], default=default, prog=f"longtail {argv[0]}", config=(OmitArgPrefixes,))
     union = Union[tuple(Annotated[cls, subcommand(name)] for name, cls in COMMANDS.items())]  # noqa: UP007
@@ -100,25 +90,11 @@ def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be printed
         return 141  # as the shell calls it; a run that ends so is continued by the same command
     except Exception as error:
-        message = _message(error)
+        message = message_of(error)
         if debug or message is None:
             _let_the_first_tell()
             raise
         return _fail(message)
-
-
-def _message(error: Exception) -> str | None:
-    """One line for an error that the user can mend; None for any other."""
-    if isinstance(error, LongtailError):
-        return str(error)
-    if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}: nothing is half-written; mend it and run the same command"
-    if isinstance(error, ImportError):
-        return f"{error}: pip install 'longtail[train]' installs what the command line needs"
-    if type(error).__name__ == "OutOfMemoryError":
-        return "out of GPU memory: lower --batch-size or --image-size, or use --precision bf16"
-    return None
 
 
 def _fail(message: str, *, code: int = 2) -> int:

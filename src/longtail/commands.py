@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
 from longtail.errors import LongtailError
-from longtail.output import is_main, report_on, say, say_metrics
+from longtail.output import is_main, report_on, say, say_metrics, warn
 from longtail.training.config import DataOptions, RunConfig
 
 __all__ = ["COMMANDS"]
@@ -40,10 +41,12 @@ class Train(RunConfig):
     resume: bool = True
 
     def run(self) -> int:
+        from longtail.methods.base import find_method
         from longtail.training.progress import for_terminal
         from longtail.training.run import train
 
         config = _plain(self)
+        config = dataclasses.replace(config, method=find_method(config.method).name)
         out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
         metrics = train(
             config, out, resume=self.resume, progress=for_terminal(), splits_of=_splits_of(self.config, config)
@@ -62,6 +65,7 @@ class Compare(RunConfig):
         data: Data set as ``NAME[:PATH]``.
         methods: Methods, each ``NAME`` or ``NAME:key=value,key=value``.
         seeds: Number of seeds of each method, counted from ``seed``.
+        data_seed: Seed of the subset and of the splits for all runs; default: each seed cuts its own.
         jobs: Runs at a time, each a process with its share of the cores.
         out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
         config: A run folder's ``config.json`` to take the other options from.
@@ -78,20 +82,32 @@ class Compare(RunConfig):
     baseline: str | None = None
 
     def run(self) -> int:
-        from longtail.training.compare import comparison_jobs, run_jobs
-
         out = self.out
         if out is None:
             raise LongtailError("--out is missing: name the folder of the comparison")
+        say(f"comparing {', '.join(self.methods)} on {self.data} with {self.seeds} seeds each")  # before long imports
+        from longtail.training.jobs import comparison_jobs, run_jobs, unfinished
+
         jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out)
-        last_of_seed = {job.config.seed: job for job in jobs}
-
-        def after(job: Any) -> None:
-            if job is last_of_seed[job.config.seed] and job is not jobs[-1] and self.jobs == 1:
-                report_on(out, baseline=self.baseline, quiet=True)  # a first answer before all seeds are done
-
-        run_jobs(jobs, parallel=self.jobs, after=after)
-        return report_on(out, baseline=self.baseline)
+        baseline = _baseline(self.baseline, jobs, out)
+        left = unfinished(jobs)
+        say(f"{len(jobs)} runs: {len(jobs) - len(left)} finished already, {len(left)} to train")
+        for note in _about_jobs(self.jobs, len(left)):
+            say(f"note: {note}")
+        last_of_seed, failed = {job.config.seed: job for job in jobs}, []
+        for outcome in run_jobs(jobs, parallel=self.jobs):
+            if outcome.problem is not None:
+                failed.append(outcome)
+                say(f"{outcome.job.label} failed, the others go on: {outcome.problem}")
+            elif self.jobs == 1 and outcome.job is last_of_seed[outcome.job.config.seed] is not jobs[-1]:
+                report_on(out, baseline=baseline, quiet=True)  # a first answer before all seeds are done
+        if len(failed) == len(jobs):
+            more = f" (and {len(failed) - 1} more runs failed)" if len(failed) > 1 else ""
+            raise LongtailError(f"{failed[0].job.label}: {failed[0].problem}{more}")
+        report_on(out, baseline=baseline)
+        for outcome in failed:
+            warn(f"{outcome.job.label} failed: {outcome.problem}")
+        return 1 if failed else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,6 +258,7 @@ class Inspect(DataOptions):
         from longtail.tasks.inspect import inspect
 
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
+        options["data_seed"] = self.data_seed or 0
         try:
             data = load_data(self.data, **options)
         except LongtailError:
@@ -256,7 +273,7 @@ class Inspect(DataOptions):
         from longtail.data import load_boxes
         from longtail.tasks.inspect_boxes import inspect_box_data
 
-        options: dict[str, Any] = {"data_seed": self.data_seed, "val_fraction": self.val_fraction}
+        options: dict[str, Any] = {"data_seed": self.data_seed or 0, "val_fraction": self.val_fraction}
         options |= {"broken": self.broken or "refuse", "bit_depth": self.bit_depth}
         data = load_boxes(self.data, look=True, **options)
         for line in inspect_box_data(data, picture=self.out, verify=self.verify):
@@ -461,3 +478,24 @@ def _splits_of(config: Path | None, options: RunConfig) -> Path | None:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
+
+
+def _baseline(wanted: str | None, jobs: Sequence[Any], out: Path) -> str | None:
+    """The baseline as the report will know it, among the runs to come and those that are in ``out`` already."""
+    if wanted is None:
+        return None
+    names = {job.folder.parent.name for job in jobs} | {job.config.method for job in jobs}
+    names |= {folder.parent.name for folder in out.glob("*/seed-*")}
+    forgiven = wanted.lower().replace("_", "-")
+    found = next((name for name in (wanted, wanted.replace(":", "-"), forgiven) if name in names), None)
+    if found is None:
+        raise LongtailError(f"--baseline {wanted} is none of the methods compared: {', '.join(sorted(names))}")
+    return found
+
+
+def _about_jobs(parallel: int, left: int) -> list[str]:
+    """What to say of so many runs at a time."""
+    cores, at_once = os.cpu_count() or 1, min(parallel, left)
+    if at_once <= cores:
+        return []
+    return [f"--jobs {parallel}: {at_once} runs at a time share {cores} cores and the memory; --jobs {cores} may do"]

@@ -176,6 +176,8 @@ class ClassDifficulty(nn.Module):
         options: `DifficultyOptions`, the hyperparameters.
         weight: float32 ``[C]``, the class weights.
         performance: float32 ``[C]`` in [0, 1], smoothed; NaN for a class that was never measured.
+        measured: float32 ``[C]``, what the last step measured, before it was smoothed; NaN for a class that it lacked.
+            It is not saved.
         bias: float32 scalar, Eq. 5; 0 before the first step.
         tau: float32 scalar, the tau in use.
         steps: int64 scalar, number of steps taken.
@@ -186,6 +188,7 @@ class ClassDifficulty(nn.Module):
 
     weight: Tensor
     performance: Tensor
+    measured: Tensor
     bias: Tensor
     tau: Tensor
     steps: Tensor
@@ -200,6 +203,7 @@ class ClassDifficulty(nn.Module):
         self._shares = _shares(class_counts, num_classes) if self.options.normalize == "samples" else None
         self.register_buffer("weight", torch.ones(num_classes))
         self.register_buffer("performance", torch.full((num_classes,), torch.nan))
+        self.register_buffer("measured", torch.full((num_classes,), torch.nan), persistent=False)
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("tau", self.options.tau_of(torch.zeros(())))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -251,12 +255,12 @@ class ClassDifficulty(nn.Module):
             LongtailError: nothing was counted, a performance outside [0, 1], or a class without samples under
                 ``absent="error"``; the state is unchanged then.
         """
-        new = self._smoothed(self._measured(performance), trained)
+        measured = self._measured(performance)
+        new = self._smoothed(measured, trained)
         bias, tau, weight = self._weights(new)
         # In place: whoever holds one of these tensors sees the new values.
-        for buffer, value in zip(
-            (self.performance, self.bias, self.tau, self.weight), (new, bias, tau, weight), strict=True
-        ):
+        buffers = (self.performance, self.measured, self.bias, self.tau, self.weight)
+        for buffer, value in zip(buffers, (new, measured, bias, tau, weight), strict=True):
             buffer.copy_(value)
         self.steps += 1
         self._counts.zero_()

@@ -1,6 +1,8 @@
-"""The one exception type for mistakes that the user can mend."""
+"""The one exception type for mistakes that the user can mend, and what any exception says to the user."""
 
-__all__ = ["LongtailError"]
+from __future__ import annotations
+
+__all__ = ["LongtailError", "message_of"]
 
 
 class LongtailError(ValueError):
@@ -23,3 +25,17 @@ def _shown(word: str) -> str:
     if len(word) > _LONGEST:
         word = f"{word[: _LONGEST // 2]}[{len(word) - _LONGEST} characters]{word[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in word)
+
+
+def message_of(error: Exception) -> str | None:
+    """One line for an error that the user can mend; None for any other."""
+    if isinstance(error, LongtailError):
+        return str(error)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}: nothing is half-written; mend it and run the same command"
+    if isinstance(error, ImportError):
+        return f"{error}: pip install 'longtail[train]' installs what the command line needs"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "out of GPU memory: lower --batch-size or --image-size, or use --precision bf16"
+    return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from longtail.errors import LongtailError
 
-__all__ = ["parse_kwargs", "parse_method"]
+__all__ = ["parse_kwargs", "parse_method", "split_methods"]
 
 
 def parse_kwargs(items: Sequence[str]) -> dict[str, Any]:
@@ -34,3 +35,22 @@ def parse_method(text: str) -> tuple[str, tuple[str, ...]]:
     """``"cdb-w:tau=1.5,max_tau=3"`` to ``("cdb-w", ("tau=1.5", "max_tau=3"))``."""
     name, _, items = text.partition(":")
     return name, tuple(item for item in items.split(",") if item)
+
+
+def split_methods(texts: Sequence[str]) -> list[str]:
+    """``["ce,cdb-w:tau=1,max_tau=3", "cb"]`` to ``["ce", "cdb-w:tau=1,max_tau=3", "cb"]``.
+
+    Between ``key=value`` a comma belongs to the method before it, elsewhere it separates methods.
+    """
+    methods: list[str] = []
+    for text in texts:
+        first = True
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            if re.match(r"[A-Za-z_]\w*=", part) and not first:
+                if ":" not in methods[-1]:
+                    raise LongtailError(f"{text!r}: hyperparameters follow a colon, {methods[-1]}:{part}")
+                methods[-1] += f",{part}"
+            else:
+                methods.append(part)
+            first = False
+    return methods

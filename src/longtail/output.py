@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from longtail import activity
 
-__all__ = ["is_main", "report_on", "say", "say_metrics"]
+__all__ = ["is_main", "report_on", "say", "say_metrics", "warn"]
 
 
 def is_main() -> bool:
@@ -20,6 +21,11 @@ def say(text: str = "") -> None:
     """Print a line at once."""
     activity.spoke()
     print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def say_metrics(metrics: dict[str, Any], title: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from longtail.errors import LongtailError
 from longtail.report.comparison import Comparison, compare, headline
@@ -106,12 +109,15 @@ def test_the_winner_is_named_with_amount_and_interval(tmp_path):
         "(mean ± standard deviation over 3 seeds).",
         "Paired by seed it is 20.00 points lower than ce (95 % confidence interval 17.52 to 22.48, 3 seeds): "
         "beyond the spread between seeds.",
+        "All seeds have the same splits (data seed 0): their spread is that of initialisation and order alone.",
     ]
 
 
 def test_a_difference_within_the_spread_is_called_so(tmp_path):
     lines = headline(with_errors(tmp_path, {"ce": [0.5, 0.3, 0.4], "cdb-w": [0.3, 0.4, 0.35]}))
-    assert lines[1].endswith("): not beyond the spread between seeds.")
+    assert lines[1].endswith(
+        "): not beyond the spread between seeds; about 73 pairs would show such a difference with 80 % power."
+    )
     assert "interval -" in lines[1]
 
 
@@ -200,3 +206,77 @@ def test_metrics_without_a_number_are_an_error(tmp_path):
     (tmp_path / "ce" / "seed-0" / "metrics.json").write_text('{"test": {"top1": null}}')
     with pytest.raises(LongtailError, match=r"metrics\.json holds no number"):
         comparisons(tmp_path)
+
+
+def test_what_is_beyond_the_spread_is_corrected_for_all_methods(tmp_path):
+    """One comparison alone is clear, the same one among nine that differ by chance is not."""
+    errors = {"ce": [0.50, 0.52, 0.51], "cdb-w": [0.46, 0.47, 0.48]}
+    assert "): beyond the spread between seeds." in headline(with_errors(tmp_path / "two", errors))[1]
+    others = {name: [0.5 + 0.001 * i, 0.52, 0.5] for i, name in enumerate(("cb", "rfs", "lrw", "cfs", "crt", "lws"))}
+    c = with_errors(tmp_path / "many", errors | others)
+    line = headline(c)[1]
+    assert "not beyond the spread between seeds (Holm's correction for 7 comparisons: p = " in line
+    assert c.baseline is not None
+    p = c.paired(c.best, c.baseline, c.key)
+    assert p is not None and p.p is not None and p.adjusted is not None
+    assert p.p < 0.05 < p.adjusted == pytest.approx(7 * p.p)
+    turned = c.paired(c.baseline, c.best, c.key)
+    assert turned is not None
+    assert (turned.mean, turned.low, turned.adjusted) == (-p.mean, -(p.high or 0), p.adjusted)
+
+
+def _drawn(folder: Path, data_seeds: dict[int, int], *, splits: dict[str, list[int]] | None = None) -> list[str]:
+    """The headline of runs with these data seeds, whose splits hold what these numbers stand for."""
+    for seed, data_seed in data_seeds.items():
+        for method in ("ce", "cdb-w"):
+            run = folder / method / f"seed-{seed}"
+            write_run(run, method=method, seed=seed, data_seed=data_seed, **SMALL)
+            if splits:
+                rows = "".join(f"{name},,,9,,{numbers[seed]}\n" for name, numbers in splits.items())
+                (run / "splits.csv.gz").write_bytes(
+                    gzip.compress(f"split,file,label,size,modified,digest\n{rows}".encode())
+                )
+    return headline(comparisons(folder)[0])
+
+
+def test_the_report_says_what_varied(tmp_path):
+    both = {"train": [1, 2], "val": [3, 4], "test": [5, 5]}
+    lines = _drawn(tmp_path / "own", {0: 0, 1: 1}, splits=both)
+    assert "Each seed has its own train and val split, besides its own initialisation and order." in lines
+    same = {"train": [1, 1], "test": [5, 5]}
+    assert "same splits: their" in _drawn(tmp_path / "given", {0: 0, 1: 1}, splits=same)[-1]
+    assert "same splits (data seed 3)" in _drawn(tmp_path / "fixed", {0: 3, 1: 3}, splits=same)[-1]
+    assert "same splits (data seed 3)" in _drawn(tmp_path / "old", {0: 3, 1: 3})[-1]
+    assert "its own data seed" in _drawn(tmp_path / "untold", {0: 0, 1: 1})[-1]
+
+
+def test_runs_pair_only_where_seed_and_data_seed_agree(tmp_path):
+    for method, data_seed in (("ce", 0), ("cdb-w", 1)):
+        write_run(tmp_path / method / "seed-0", method=method, data_seed=data_seed, **SMALL)
+    assert any("no seed in common" in line for line in headline(comparisons(tmp_path)[0]))
+
+
+def test_the_bootstrap_speaks_of_pairs_on_the_same_samples(tmp_path):
+    random = np.random.default_rng(0)
+    target = np.arange(60) % 3
+    for seed in range(2):
+        for method, wrong in (("ce", 0.4), ("cdb-w", 0.1)):
+            folder = tmp_path / method / f"seed-{seed}"
+            write_run(folder, method=method, seed=seed, **SMALL)
+            predicted = np.where(random.random(60) < wrong, (target + 1) % 3, target)
+            numbers = {"sample": np.arange(60) + 100 * seed, "target": target, "predicted": predicted}
+            save_file(numbers, folder / "test_predictions.safetensors")
+    (c,) = comparisons(tmp_path)
+    group = {g.label: g for g in c.groups}
+    found = c.bootstrap(group["cdb-w"], group["ce"], c.key)
+    assert found is not None and found[0] < found[1] < 0
+    numbers["sample"] = np.arange(60) + 500
+    save_file(numbers, tmp_path / "cdb-w" / "seed-1" / "test_predictions.safetensors")
+    (c,) = comparisons(tmp_path)
+    group = {g.label: g for g in c.groups}
+    assert c.bootstrap(group["cdb-w"], group["ce"], c.key) is None
+    (tmp_path / "cdb-w" / "seed-1" / "test_predictions.safetensors").write_bytes(b"no such thing")
+    (c,) = comparisons(tmp_path)
+    group = {g.label: g for g in c.groups}
+    assert c.bootstrap(group["cdb-w"], group["ce"], c.key) is None
+    assert any("test_predictions" in line for run in group["cdb-w"].runs for line in run.problems)

@@ -142,6 +142,39 @@ def test_an_unfinished_run_tells_how_far_it_came(run_folder, tmp_path):
         write_report(tmp_path)
 
 
+STRANGE = {
+    "metrics.json": [
+        '{"test": {"top1": 0.5, "per_class": ["a", {}]}}',
+        '{"test": {"top1": {"x": 1}}}',
+        '{"test": {"AP": 0.5, "mask": 3}}',
+        '{"test": {"top1": 1e400, "recall": true}}',
+        '{"test": {}}',
+    ],
+    "data.json": [
+        '{"name": [], "class_names": [[1], {}, null], "class_counts": {"train": [1, 2, 3]}, "notes": 5}',
+        '{"class_names": ["a"], "class_counts": {"train": [-5]}}',
+    ],
+    "config.json": [
+        '{"longtail": "1", "config": {"method": ["ce"], "method_kwargs": 3, "seed": "x", "data_seed": []}}',
+        '{"longtail": "1", "versions": {"a": {}}, "hardware": {}, "config": {"method_kwargs": {"a": 1}}}',
+    ],
+    "history.csv": ["epoch\n1e300\n-1\nnan\n", "epoch,train_loss,tau\n1,x,y\n"],
+    "difficulty.csv": ["epoch,class,performance,difficulty,weight\n1e300,0,2,-5,1e300\n"],
+    "confusion.csv": ["split,true,predicted,count\ntest,0,0,-3\ntest,1e9,0,1e300\n"],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(n, text) for n, texts in STRANGE.items() for text in texts])
+def test_a_folder_with_nonsense_does_not_stop_the_report_of_the_others(tmp_path, name, content):
+    comparison_folder(tmp_path, methods=("ce", "cdb-w"), seeds=2, classes=3, epochs=2)
+    (tmp_path / "ce" / "seed-1" / name).write_text(content)
+    report = write_report(tmp_path)
+    told = {path for path, _ in report.problems}
+    results = report.results.read_text()
+    assert "ce/seed-0" in results and "cdb-w/seed-1" in results
+    assert "ce/seed-1" in told or "ce/seed-1" in results
+
+
 OPTIONAL = ("config.json", "data.json", "history.csv", "difficulty.csv", "confusion.csv", "per_class.csv")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 
+import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtail.report.statistics import paired, rank_correlation, spread, t_quantile
+from longtail.report.statistics import Answers, bootstrap, holm, paired, rank_correlation, spread, t_quantile
 
 fractions = st.floats(0, 1, allow_nan=False)
 
@@ -60,18 +61,94 @@ def test_paired_interval_is_scipys(pairs):
     assert p.high == pytest.approx(statistics.fmean(differences) + half, abs=1e-9)
 
 
-def test_seeds_needed_is_the_smallest_number_whose_interval_leaves_out_zero():
-    p = paired([0.03, -0.01, 0.02])
-    assert p is not None
-    assert p.std is not None
-    assert not p.clear
-    n = p.seeds_needed
-    assert n is not None
+@pytest.mark.parametrize("differences", [[0.03, -0.01, 0.02], [0.05, 0.04, 0.055], [0.1, -0.05, 0.02]])
+def test_seeds_needed_is_the_smallest_number_with_80_percent_power(differences):
+    p = paired(differences)
+    assert p is not None and p.std is not None and p.seeds_needed is not None
+    effect = p.mean / p.std
 
-    def half(n: int) -> float:
-        return scipy.stats.t.ppf(0.975, n - 1) * p.std / math.sqrt(n)
+    def power(n: int) -> float:
+        bound, shift = scipy.stats.t.ppf(0.975, n - 1), effect * math.sqrt(n)
+        return np.nansum([scipy.stats.nct.sf(bound, n - 1, shift), scipy.stats.nct.cdf(-bound, n - 1, shift)])
 
-    assert half(n) < p.mean <= half(n - 1)
+    assert power(p.seeds_needed) >= 0.8
+    assert p.seeds_needed == 2 or power(p.seeds_needed - 1) < 0.8
+
+
+def test_without_spread_the_difference_is_sure_and_without_difference_nothing_is():
+    same = paired([0.1, 0.1, 0.1])
+    assert same is not None and (same.clear, same.seeds_needed) == (True, 2)
+    none = paired([0.0, 0.0])
+    assert none is not None and (none.clear, none.p, none.seeds_needed) == (False, 1.0, None)
+    tiny = paired([1e-6, 1.0, -1.0])
+    assert tiny is not None and tiny.seeds_needed is None
+
+
+@given(st.lists(st.lists(fractions, min_size=2, max_size=4), min_size=1, max_size=6))
+def test_holm_is_the_naive_procedure(samples):
+    """Reject in the order of the p-values, until the first that is not below 0.05 over what is left."""
+    found = [paired(sample) for sample in samples]
+    corrected = holm(found)
+    order = sorted(range(len(found)), key=lambda i: found[i].p)
+    rejected = set()
+    for rank, i in enumerate(order):
+        if not found[i].p * (len(found) - rank) < 0.05:
+            break
+        rejected.add(i)
+    assert {i for i, p in enumerate(corrected) if p.clear} == rejected
+    assert [(p.mean, p.low, p.high, p.p) for p in corrected] == [(p.mean, p.low, p.high, p.p) for p in found]
+    adjusted = [p.p if p.adjusted is None else p.adjusted for p in corrected]
+    assert all(a >= p.p for a, p in zip(adjusted, found, strict=True))
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+
+
+def test_what_has_no_pairs_does_not_count_for_holm():
+    one, other = paired([0.1, 0.2, 0.15]), paired([0.1, 0.11])
+    assert holm([one, None, paired([0.2])])[0] == one
+    assert holm([one, None, other])[0].comparisons == 2
+
+
+def _answers(random, n, wrong, start=0):
+    target = np.arange(n) % 4
+    predicted = np.where(random.random(n) < wrong, (target + 1) % 4, target)
+    return Answers(np.arange(start, start + n), target, predicted)
+
+
+@pytest.mark.parametrize("measure", ["error", "top1", "recall"])
+def test_the_bootstrap_over_one_pair_is_the_one_of_scipy(measure):
+    """Of single images scipy draws the same distribution; its quantiles differ by the luck of the draw."""
+    random = np.random.default_rng(3)
+    a, b = _answers(random, 400, 0.1), _answers(random, 400, 0.2)
+    found = bootstrap([(a, b)], measure)
+    assert found is not None
+    sign = -1 if measure == "error" else 1
+    gain = sign * ((a.predicted == a.target).astype(float) - (b.predicted == b.target))
+    interval = scipy.stats.bootstrap((gain,), np.mean, method="percentile", random_state=1).confidence_interval
+    assert found == pytest.approx((interval.low, interval.high), abs=0.01)
+    assert found[0] < gain.mean() < found[1]
+    turned = bootstrap([(b, a)], measure)
+    assert turned == pytest.approx((-found[1], -found[0]))
+
+
+def test_the_bootstrap_draws_a_sample_once_for_all_seeds():
+    """Seeds that were tested on the same samples with the same answers tell no more than one of them."""
+    random = np.random.default_rng(0)
+    a, b = _answers(random, 200, 0.1), _answers(random, 200, 0.2)
+    one, three = bootstrap([(a, b)], "error"), bootstrap([(a, b)] * 3, "error")
+    assert one == pytest.approx(three)
+    others = [(_answers(random, 200, 0.1, 1000 * i), _answers(random, 200, 0.2, 1000 * i)) for i in range(1, 9)]
+    many = bootstrap(others, "error")
+    assert many is not None and one is not None
+    assert many[1] - many[0] < 0.6 * (one[1] - one[0])  # other samples do: an eighth of the variance
+
+
+def test_there_is_no_bootstrap_for_pairs_on_different_samples_or_for_other_measures():
+    random = np.random.default_rng(0)
+    a, b = _answers(random, 50, 0.1), _answers(random, 50, 0.2, start=1)
+    assert bootstrap([(a, b)], "error") is None
+    assert bootstrap([(a, a)], "f1") is None
+    assert bootstrap([], "error") is None
+    assert bootstrap([(a, a)], "error") == (0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=20))

@@ -6,13 +6,14 @@ images on every machine and with every version.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["class_orders", "cut_groups", "cut_rows", "tail_rows"]
+__all__ = ["class_orders", "cut_groups", "cut_rows", "sample_numbers", "tail_rows"]
 
 
 def class_orders(labels: Tensor, num_classes: int, seed: int) -> list[Tensor]:
@@ -133,3 +134,20 @@ def tail_rows(labels: Tensor, counts: Sequence[int], seed: int) -> Tensor:
     """
     orders = class_orders(labels, len(counts), seed)
     return torch.cat([order[: max(1, n)] for order, n in zip(orders, counts, strict=True)]).sort().values
+
+
+def sample_numbers(images: Tensor | Sequence[str]) -> Tensor:
+    """A number for each sample that is the same whatever split it is in: of its pixels, of a file of its path.
+
+    Args:
+        images: As in `Split`.
+
+    Returns:
+        int64 ``[N]``: 63 bits of a digest.
+    """
+    if isinstance(images, Tensor):
+        contents = (image.contiguous().numpy().tobytes() for image in images)
+    else:
+        contents = (str(path).encode("utf-8", "surrogateescape") for path in images)
+    digests = (int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) >> 1 for content in contents)
+    return torch.tensor(list(digests), dtype=torch.int64)

@@ -58,7 +58,7 @@ def _hard_of(folder: Path) -> list[list[float]]:
     tau = {row["epoch"]: float(row["tau"]) for row in history}
     rows = read_csv(folder / "difficulty.csv")
     # A class that was never measured has no difficulty; its weight stays 1.
-    weights = [float(row["difficulty"] or 1) ** tau[row["epoch"]] for row in rows]
+    weights = [float(row.get("used_difficulty") or row["difficulty"] or 1) ** tau[row["epoch"]] for row in rows]
     after = _by_epoch(rows, len(counts), weights)
     return [
         [float(n * (w > THRESHOLD)) for n, w in zip(counts, row, strict=True)]
@@ -106,8 +106,8 @@ def draw(out: Path, runs: Runs) -> list[Path]:
                 points = [(line["epoch"], line["hard"]) for line in lines if line["group"] == group]
                 if points:
                     axes.plot(*zip(*points, strict=True), color=look.color, linestyle=look.dash, label=group)
-            axes.set(xlabel="Epoch", title=name)
-        panels[0].set(ylabel="Hard training images a class")
+            axes.set(xlabel="Epoch", title=name if name.startswith("focal") else f"{name}: smoothed d ** tau")
+        panels[0].set(ylabel="Training images a class with a weight above 0.8")
         legend(figure, panels[0], title="Classes")
         picture.write_bytes(png(figure))
     return [picture, table]

@@ -14,6 +14,7 @@ from typing import Any
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
 from longtail.training.config import RunConfig
+from longtail.training.jobs import Outcome
 
 __all__ = ["find_recipe", "recipe_names", "reproduce"]
 
@@ -108,7 +109,11 @@ def reproduce(
             yield missing
     for plan in plans:
         yield from plan.train(jobs)
-        yield from plan.report()
+        if not plan.failed or any(True for cell in plan.cells for _ in plan.finished(cell)):
+            yield from plan.report()
+    if failed := [outcome for plan in plans for outcome in plan.failed]:
+        told = "; ".join(f"{outcome.job.label}: {outcome.problem}" for outcome in failed)
+        raise LongtailError(f"{len(failed)} runs failed, the same command trains them anew: {told}")
 
 
 def _drawn(figure: Figure, out: Path, source: Runs | Path) -> Iterator[str]:
@@ -172,6 +177,8 @@ class _Plan:
     cells: list[Cell] = dataclasses.field(default_factory=list)
     seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     """Number of seeds by column."""
+    failed: list[Outcome] = dataclasses.field(default_factory=list)
+    """Runs that failed."""
 
     def choose(self, columns: Sequence[str], rows: Sequence[str], seeds: int | None) -> _Plan:
         """The cells that are asked for by name, or all."""
@@ -262,7 +269,7 @@ class _Plan:
 
     def train(self, parallel: int) -> Iterator[str]:
         """Data by data, all rows of a seed before the next seed; a run that several cells need is trained once."""
-        from longtail.training.compare import Job, run_jobs
+        from longtail.training.jobs import Job, run_jobs
 
         jobs: dict[Path, Job] = {}
         for _, cells in self._folders():
@@ -276,12 +283,13 @@ class _Plan:
         todo = [job for job in jobs.values() if not _is_done(job.folder, job.config)]
         yield f"{self.table.name}: {len(jobs)} runs, {len(todo)} of them to train"
         done = itertools.count(1)
-
-        def after(job: Job) -> None:
-            self.write()
-            print(f"{self.table.name}: {next(done)} of {len(todo)} runs done", flush=True)
-
-        run_jobs(todo, parallel=parallel, after=after)
+        for outcome in run_jobs(todo, parallel=parallel):
+            if outcome.problem is None:
+                self.write()
+                yield f"{self.table.name}: {next(done)} of {len(todo)} runs done"
+            else:
+                self.failed.append(outcome)
+                yield f"{self.table.name}: {outcome.job.label} failed, the others go on: {outcome.problem}"
         self.write()
 
     def write(self) -> None:

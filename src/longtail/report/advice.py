@@ -74,8 +74,8 @@ def more_seeds(c: Comparison) -> Advice | None:
     guess = f"about {needed} pairs" if needed else "far more seeds than are practical"
     return Advice(
         f"Do not rank {c.best.label} and {rival.label} yet",
-        f"Their difference is within the spread between seeds. If mean and spread stay as they are, {guess} would "
-        "separate them.",
+        f"Their difference is within the spread between seeds. If mean and spread are as they seem, {guess} would "
+        "show it with 80 % power.",
         f"{c.key.title}: paired difference {points(p.mean)} points, 95 % interval {points(p.low)} to {points(p.high)} "
         f"over {p.n} seeds.",
     )

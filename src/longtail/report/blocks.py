@@ -11,9 +11,10 @@ import numpy as np
 
 from longtail.report import figures
 from longtail.report.advice import Advice, advise
-from longtail.report.comparison import Comparison, percent
+from longtail.report.comparison import Comparison, percent, points, varied
 from longtail.report.figures import Looks
 from longtail.report.measures import shot_groups
+from longtail.report.runs import Difficulty
 from longtail.report.statistics import rank_correlation
 from longtail.report.tables import NOTHING, Table, difference_table, method_table
 
@@ -52,21 +53,51 @@ class Block:
 def _methods(c: Comparison, looks: Looks) -> Block:
     del looks
     differences = difference_table(c, c.shown)
-    remarks = []
+    remarks, tables = [], [method_table(c, c.shown), *([differences] if differences else [])]
     if differences is not None:
         remarks.append(
-            "Paired differences compare runs with the same seed. The 95 % interval is Student's t over the seeds: it "
-            "covers the luck of initialisation and order, not that of drawing the test samples, and is not corrected "
-            "for the number of methods and measures looked at. Cells without better or worse are not beyond it."
+            "Paired differences compare runs with the same seed, on the same splits. The 95 % interval is Student's t "
+            "over the seeds, of each comparison alone. Better and worse are said where the difference stays beyond "
+            "the spread between seeds after Holm's correction for the methods in a column (5 % level); columns are not "
+            "corrected for each other."
         )
+        if (table := _test_samples(c)) is not None:
+            tables.append(table)
+        else:
+            remarks.append(
+                "How far the choice of the test samples matters is not told: a bootstrap needs runs that say what they "
+                "took each test sample for, pairs tested on the same samples, and a measure of single samples."
+            )
     elif c.baseline is not None and len(c.groups) > 1:
         remarks.append(f"No other method has a seed in common with {c.baseline.label}: no differences can be paired.")
+    if (what := varied(c)) is not None:
+        remarks.append(what)
     if c.measures.headline == "error" and (tested := sum(c.data.counts.get("test", ()))):
         remarks.append(f"The test split has {tested} samples: one sample is {100 / tested:.2g} points of error.")
     if meanings := [f"{m.title}: {m.meaning}" for m in c.shown if m.meaning]:
         remarks.append("; ".join(meanings) + ".")
-    tables = (method_table(c, c.shown), *([differences] if differences else []))
-    return Block("methods", "Methods", tables=tables, remarks=tuple(remarks))
+    return Block("methods", "Methods", tables=tuple(tables), remarks=tuple(remarks))
+
+
+def _test_samples(c: Comparison) -> Table | None:
+    """How far the differences in the headline measure depend on seeds, and on the test samples."""
+    rows = []
+    for group in c.groups:
+        if c.baseline is None or group is c.baseline or (p := c.paired(group, c.baseline, c.key)) is None:
+            continue
+        if (drawn := c.bootstrap(group, c.baseline, c.key)) is None:
+            continue
+        seeds = NOTHING if p.low is None or p.high is None else f"{points(p.low)} to {points(p.high)}"
+        tested = f"{points(drawn[0])} to {points(drawn[1])}"
+        corrected = p.p if p.adjusted is None else p.adjusted
+        cells = [NOTHING if corrected is None else f"{corrected:.2g}", str(p.seeds_needed or NOTHING)]
+        rows.append((group.label, points(p.mean), seeds, tested, *cells))
+    if not rows or c.baseline is None:
+        return None
+    columns = ("Method", f"{c.key.title}, difference", "95 %: other seeds", "95 %: other test samples")
+    columns += ("p, corrected (Holm)", "Pairs for 80 % power")
+    title = f"{c.title}: difference to {c.baseline.label} in points, if seeds or test samples had been others"
+    return Table(title, columns, tuple(rows))
 
 
 def _classes(c: Comparison, looks: Looks) -> Block | None:
@@ -139,6 +170,22 @@ def _stages(c: Comparison) -> str:
     return f" Dashed lines: a stage begins ({'; '.join(told)})." if told else ""
 
 
+def _what_is_drawn(d: Difficulty) -> str:
+    """What the numbers of the figure are: measured, smoothed or acting."""
+    if d.measured is None:
+        measured = "Difficulty: 1 - performance as the run recorded it, smoothed where the method smooths it."
+    else:
+        measured = "Difficulty: 1 - performance measured after the epoch, not smoothed and without a floor."
+    if not d.weighted:
+        return f"{measured} For comparison: this method does not use its difficulty."
+    if d.acting_weight is None:
+        return f"{measured} Weight: as computed after the epoch, for the next one. Above 1 a class counts more."
+    return (
+        f"{measured} Weight: with which the epoch was trained, from the smoothed difficulty of the epoch before; 1 "
+        "where no weight acts yet. Above 1 a class counts more."
+    )
+
+
 def _difficulty(c: Comparison, looks: Looks) -> Block | None:
     pictures = []
     if (png := figures.tau_and_bias(c, looks)) is not None:
@@ -146,31 +193,32 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
         for group in c.groups:
             _, tau = group.series("tau")
             last = [row[np.isfinite(row)][-1] for row in tau if np.isfinite(row).any()]
-            if last:
+            if last and figures.varies(c, "tau"):
                 ends.append(f"{group.label} ends at tau {np.mean(last):.2f}")
-        alt = "Lines over epochs: the exponent tau and the performance bias. " + "; ".join(ends) + "."
-        caption = f"Larger bias: larger gap between the easiest and the hardest class. {_BAND}{_stages(c)}"
+        both = "the exponent tau and the performance bias" if ends else "the performance bias"
+        alt = f"Lines over epochs: {both}." + (f" {'; '.join(ends)}." if ends else "")
+        caption = (
+            "As computed after each epoch, for the next one, from the smoothed performance. Larger bias: larger gap "
+            f"between the easiest and the hardest class. {_BAND}{_stages(c)}"
+        )
+        if not ends:
+            caption += " The exponent is the same in all epochs and is not drawn."
         pictures.append(Picture("tau", png, alt, caption))
     measured = [(g, run, d) for g in c.groups for run in g.runs[:1] if (d := run.difficulty) is not None]
     measured = [m for m in measured if m[2].weighted or m[0] in (c.best, c.baseline)]
     measured.sort(key=lambda m: (not m[2].weighted, m[0] is not c.best, m[0] is not c.baseline))
     for group, run, d in measured[:_DIFFICULTY_FIGURES]:
-        last = d.difficulty[-1]
+        last = d.shown[-1]
         hard = [int(i) for i in np.argsort(-np.nan_to_num(last, nan=-1))[:3] if np.isfinite(last[i])]
         told = ", ".join(f"{c.data.class_names[i]} {last[i]:.2f}" for i in hard)
-        kind = "difficulty and weight" if d.weighted else "difficulty"
+        kind = "measured difficulty and acting weight" if d.weighted else "measured difficulty"
         pictures.append(
             Picture(
                 f"difficulty-{group.label}",
                 figures.difficulty(c, run, d, looks[group.label].name),
                 f"Per class and epoch: {kind} under {group.label}, {run.relative}. Hardest in the last epoch: {told}.",
-                f"{group.label}: one run ({run.relative}), classes sorted by training samples."
-                + (
-                    " Weights above 1 make a class count more."
-                    if d.weighted
-                    else " For comparison: this method does not use its difficulty."
-                )
-                + (" Grey: not measurable." if np.isnan(d.difficulty).any() else ""),
+                f"{group.label}: one run ({run.relative}), classes sorted by training samples. {_what_is_drawn(d)}"
+                + (" Grey: not measurable." if np.isnan(d.shown).any() else ""),
             )
         )
     if not pictures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -15,9 +16,9 @@ import numpy as np
 from longtail.errors import LongtailError
 from longtail.report.measures import Measure, MeasureSet, measure_set
 from longtail.report.runs import Data, Floats, Run
-from longtail.report.statistics import Paired, Spread, paired, spread
+from longtail.report.statistics import Paired, Spread, bootstrap, holm, paired, spread
 
-__all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "with_std"]
+__all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "varied", "with_std"]
 
 # Above this ratio of class sizes in a split, plain accuracy mostly tells about the large classes.
 _BALANCED = 1.5
@@ -110,9 +111,41 @@ class Comparison:
         return tuple(m for m in self.shown if m.key in told)
 
     def paired(self, group: Group, other: Group, measure: Measure) -> Paired | None:
-        """``group - other`` over the seeds that both have; None without such a seed."""
-        a, b = group.values(measure), other.values(measure)
-        return paired([a[key] - b[key] for key in a if key in b])
+        """``group - other`` over the seeds that both have; None without such a seed.
+
+        Corrected by Holm for all methods that are compared with the baseline, or, where neither is the baseline, for
+        all pairs of methods: which two are looked at depends on the numbers then.
+        """
+        with_baseline = self.baseline in (group, other)
+        key = (measure.key, with_baseline)
+        if key not in self._families:
+            pairs = [(a, b) for a, b in itertools.combinations(self.groups, 2)]
+            pairs = [pair for pair in pairs if not with_baseline or self.baseline in pair]
+            found = holm([_differences(a, b, measure) for a, b in pairs])
+            self._families[key] = {(a.label, b.label): p for (a, b), p in zip(pairs, found, strict=True)}
+        if (p := self._families[key].get((group.label, other.label))) is not None:
+            return p
+        p = self._families[key].get((other.label, group.label))
+        return p and p.turned
+
+    @functools.cached_property
+    def _families(self) -> dict[tuple[str, bool], dict[tuple[str, str], Paired | None]]:
+        """Comparisons that were made together, by measure and by whether they are with the baseline."""
+        return {}
+
+    def bootstrap(self, group: Group, other: Group, measure: Measure) -> tuple[float, float] | None:
+        """95 % interval of ``group - other`` if other test samples had been drawn; None where that is not known."""
+        ours, theirs = ({run.pair_key: run.answers for run in g.runs} for g in (group, other))
+        both = [key for key in ours if key in theirs]
+        pairs = [(ours[key], theirs[key]) for key in both]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        return bootstrap(known, measure.key) if len(known) == len(pairs) else None
+
+
+def _differences(a: Group, b: Group, measure: Measure) -> Paired | None:
+    """``a - b`` over the seeds that both have, of this comparison alone."""
+    ours, theirs = a.values(measure), b.values(measure)
+    return paired([ours[key] - theirs[key] for key in ours if key in theirs])
 
 
 def percent(value: float) -> str:
@@ -189,7 +222,7 @@ def _groups(runs: Sequence[Run]) -> list[Group]:
         if run.label_folder is not None:
             key: tuple[Any, ...] = ("folder", run.label_folder)
         else:
-            settings = {k: v for k, v in run.config.items() if k != "seed"}
+            settings = {k: v for k, v in run.config.items() if k not in ("seed", "data_seed")}
             key = ("config", json.dumps(settings, sort_keys=True, default=str))
             if not settings or any(other.pair_key == run.pair_key for other in by_key[key]):
                 key = ("path", run.relative)
@@ -254,7 +287,8 @@ def headline(c: Comparison) -> list[str]:
         if (b := c.baseline.spread(key)) is not None:
             lead += f", against {with_std(b)} % for the baseline {c.baseline.label}"
         rivals = [(c.baseline, "")] + [r for r in rivals if r[0] is not c.baseline]
-    return [f"{lead} ({seeds}).", *(_against(c, *rival) for rival in rivals), *_why_unbalanced(c)]
+    told = [f"{lead} ({seeds}).", *(_against(c, *rival) for rival in rivals), *_why_unbalanced(c)]
+    return told + ([what] if (what := varied(c)) else [])
 
 
 def _against(c: Comparison, other: Group, role: str) -> str:
@@ -272,8 +306,41 @@ def _against(c: Comparison, other: Group, role: str) -> str:
     low, high = sorted((sign * p.low, sign * p.high))
     text = (
         f"Paired by seed it is {difference} (95 % confidence interval {percent(low)} to {percent(high)}, {p.n} seeds): "
+        f"{_verdict(p)}"
     )
-    return text + ("beyond the spread between seeds." if p.clear else "not beyond the spread between seeds.")
+    drawn = c.bootstrap(c.best, other, c.key)
+    if drawn is None:
+        return text
+    low, high = sorted((sign * drawn[0], sign * drawn[1]))
+    return f"{text} With other test samples these runs would differ by {percent(low)} to {percent(high)} (bootstrap)."
+
+
+def _verdict(p: Paired) -> str:
+    """Whether a difference is beyond the spread between seeds, and how many pairs would tell."""
+    of = "" if p.adjusted is None else f" (Holm's correction for {p.comparisons} comparisons: p = {p.adjusted:.2g})"
+    if p.clear:
+        return f"beyond the spread between seeds{of}."
+    needed = p.seeds_needed
+    guess = f"; about {needed} pairs would show such a difference with 80 % power" if needed and needed > p.n else ""
+    return f"not beyond the spread between seeds{of}{guess}."
+
+
+def varied(c: Comparison) -> str | None:
+    """What differs from seed to seed besides initialisation and order, in one sentence; None with one seed."""
+    group = max(c.groups, key=lambda g: len(g.runs))
+    if len(group.runs) < 2:
+        return None
+    data_seeds = {str(run.config.get("data_seed", "")) for run in group.runs}
+    digests = [run.split_digests for run in group.runs]
+    if all(digests):
+        names = [name for name in digests[0] if len({digest.get(name) for digest in digests}) > 1]
+        if names:
+            return f"Each seed has its own {' and '.join(names)} split, besides its own initialisation and order."
+    if all(digests) or len(data_seeds) == 1:
+        seed = data_seeds.pop() if len(data_seeds) == 1 else ""
+        fixed = "" if not seed else f" (data seed {seed})"
+        return f"All seeds have the same splits{fixed}: their spread is that of initialisation and order alone."
+    return "Each seed has its own data seed: what is drawn of the data differs, besides initialisation and order."
 
 
 def _why_unbalanced(c: Comparison) -> list[str]:

@@ -18,7 +18,7 @@ from longtail.report.runs import Difficulty, Floats, Ints, Run
 from longtail.report.statistics import spread
 from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
 
-__all__ = ["class_accuracy", "confusion", "difficulty", "learning_curves", "shot_bars", "tau_and_bias"]
+__all__ = ["class_accuracy", "confusion", "difficulty", "learning_curves", "shot_bars", "tau_and_bias", "varies"]
 
 NAMED_CLASSES = 30  # up to here every class has its name on an axis
 LINED_CLASSES = 12  # up to here every class has a line of its own
@@ -183,9 +183,16 @@ def learning_curves(c: Comparison, looks: Looks) -> bytes | None:
 
 
 def tau_and_bias(c: Comparison, looks: Looks) -> bytes | None:
-    """Exponent tau and performance bias over epochs, for the methods that have them."""
-    panels = (("tau", 1, "Exponent τ of the weights", "τ"), ("bias", 1, "Performance bias", "Bias"))
-    return _over_epochs(c, looks, panels)
+    """Performance bias over epochs, for the methods that have one, and the exponent tau where it is not constant."""
+    tau = ("tau", 1, "Exponent τ of the weights, computed after the epoch", "τ")
+    bias = ("bias", 1, "Performance bias after the epoch (of the smoothed performance)", "Bias")
+    return _over_epochs(c, looks, (tau, bias) if varies(c, "tau") else (bias,))
+
+
+def varies(c: Comparison, column: str) -> bool:
+    """Whether a column of the histories changes in any run."""
+    rows = (row[np.isfinite(row)] for group in c.groups for row in group.series(column)[1])
+    return any(len(row) and np.ptp(row) > 1e-6 * max(1.0, abs(row).max()) for row in rows)
 
 
 def _over_epochs(c: Comparison, looks: Looks, panels: Sequence[tuple[str, float, str, str]]) -> bytes | None:
@@ -247,8 +254,13 @@ def difficulty(c: Comparison, run: Run, measured: Difficulty, name: str) -> byte
     """Difficulty of each class over epochs, and its weight if the method has weights: one run."""
     ranks = _Ranks.of(c)
     title = f"{name}, seed {run.seed}" if run.seed is not None else name
-    panels = [("difficulty", f"Difficulty ({title})", "Difficulty = 1 - held-out accuracy")]
-    panels += [("weight", f"Class weight ({title})", "Weight (1 = neutral)")] if measured.weighted else []
+    raw = measured.measured is not None
+    unit = "1 - performance, measured" if raw else "1 - performance, as recorded"
+    panels = [("shown", f"{'Measured difficulty' if raw else 'Difficulty'} ({title})", unit)]
+    if measured.weighted and measured.acting_weight is not None:
+        panels.append(("acting_weight", f"Acting class weight ({title})", "Weight in the epoch (1 = neutral)"))
+    elif measured.weighted:
+        panels.append(("weight", f"Class weight ({title})", "Weight after the epoch (1 = neutral)"))
     lines = len(ranks) <= LINED_CLASSES
     figure = new_figure(3.6 if lines else 4.6 if len(ranks) > NAMED_CLASSES else 2 + 0.17 * len(ranks))
     axes = figure.subplots(1, len(panels), sharex=True, sharey=not lines, squeeze=False)[0]
@@ -272,7 +284,7 @@ def _class_lines(
     counts = [""] * len(ranks) if ranks.counts is None else [f" ({n})" for n in ranks.counts]
     for column, color, name, n in zip(values.T, shades, ranks.names, counts, strict=True):
         ax.plot(epochs, column, color=color, label=name + n, marker="o" if len(epochs) == 1 else "", linewidth=1.5)
-    if field == "difficulty":
+    if field == "shown":
         ax.set_ylim(-0.03, 1.03)
     else:
         ax.axhline(1, color="#888888", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
@@ -283,7 +295,7 @@ def _class_map(figure: Figure, ax: Axes, epochs: Floats, values: Floats, ranks: 
     middles = (epochs[1:] + epochs[:-1]) / 2
     edges = np.concatenate(([epochs[0] - 0.5], middles, [epochs[-1] + 0.5]))
     top = 1.0
-    if field == "difficulty":
+    if field == "shown":
         cmap, norm = matplotlib.colormaps["magma_r"].with_extremes(bad=FAINT), Normalize(0, 1)
     else:
         top = max(float(np.nanquantile(values, 0.998)) if np.isfinite(values).any() else 0, 2.0)
@@ -294,8 +306,8 @@ def _class_map(figure: Figure, ax: Axes, epochs: Floats, values: Floats, ranks: 
     ax.grid(visible=False)
     for border in ranks.borders():
         ax.axhline(border, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
-    bar = figure.colorbar(mesh, ax=ax, label=unit, extend="max" if field == "weight" else "neither", pad=0.02)
-    if field == "weight":
+    bar = figure.colorbar(mesh, ax=ax, label=unit, extend="neither" if field == "shown" else "max", pad=0.02)
+    if field != "shown":
         bar.set_ticks([0, 0.5, 1, *np.linspace(1, top, 4)[1:]])
         bar.ax.yaxis.set_major_formatter("{x:.3g}")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import gzip
+import hashlib
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.cells import unquoted
 from longtail.names import distinct_names
+from longtail.report.statistics import Answers
 from longtail.textfiles import parse_json
 
 __all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_runs"]
@@ -36,6 +41,7 @@ class Data:
         class_names: Readable names, ``[C]``.
         counts: Samples of each class by split, ``{"train": [C], ...}``; a split that is not known is absent. With boxes
             those are the images that show the class.
+        boxes: Whether the samples are images with boxes.
         notes: Remarks of the reader, one line each.
         model: Name of the network; empty: unknown.
         image_size: As the run states it; empty: unknown.
@@ -47,6 +53,7 @@ class Data:
     notes: tuple[str, ...] = ()
     model: str = ""
     image_size: str = ""
+    boxes: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -55,7 +62,9 @@ class Data:
     @property
     def key(self) -> tuple[Any, ...]:
         """Runs with equal keys can be compared with each other."""
-        return (self.name, self.class_names, self.counts.get("train"))
+        # The counts tell one imbalance from another. Images with boxes show several classes, so that their counts
+        # differ a little wherever other images are drawn.
+        return (self.name, self.class_names, None if self.boxes else self.counts.get("train"))
 
     @functools.cached_property
     def order(self) -> Ints:
@@ -72,12 +81,22 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Difficulty:
-    """``difficulty.csv`` as arrays: ``epochs [E]``, the others ``[E, C]``, NaN where nothing was measured."""
+    """``difficulty.csv`` as arrays: ``epochs [E]``, the others ``[E, C]``, NaN where nothing was measured.
+
+    ``measured`` and ``acting_weight`` are None in runs of versions that did not write them.
+    """
 
     epochs: Floats
     performance: Floats
     difficulty: Floats
     weight: Floats
+    measured: Floats | None = None
+    acting_weight: Floats | None = None
+
+    @property
+    def shown(self) -> Floats:
+        """The difficulty that can be compared between methods: as it was measured, where the run tells that."""
+        return self.difficulty if self.measured is None else 1 - self.measured
 
     @property
     def weighted(self) -> bool:
@@ -182,7 +201,8 @@ class Run:
         names = ("epoch", "class", "performance", "difficulty", "weight")
         if not columns or not _has(columns, names, "difficulty.csv", self.problems):
             return None
-        values = {name: _floats(columns[name]) for name in names}
+        later = tuple(name for name in ("measured", "acting_weight") if name in columns)
+        values = {name: _floats(columns[name]) for name in (*names, *later)}
         known = np.isin(values["class"], np.arange(self.data.num_classes)) & np.isfinite(values["epoch"])
         if not known.all():
             self.problems.append(f"difficulty.csv: {int((~known).sum())} rows name no known class or epoch")
@@ -190,12 +210,48 @@ class Run:
             return None
         epochs, row = np.unique(values["epoch"][known], return_inverse=True)
         column = values["class"][known].astype(int)
-        grids = []
-        for name in names[2:]:
+        grids = {}
+        for name in (*names[2:], *later):
             grid = np.full((len(epochs), self.data.num_classes), np.nan)
             grid[row, column] = values[name][known]  # a row written twice: the later one holds
-            grids.append(grid)
-        return Difficulty(epochs, *grids)
+            grids[name] = grid
+        return Difficulty(epochs, **grids)
+
+    @functools.cached_property
+    def answers(self) -> Answers | None:
+        """What the run said of each test sample; None: it does not tell."""
+        path = self.path / "test_predictions.safetensors"
+        if not path.is_file():
+            return None
+        from safetensors.numpy import load_file
+
+        try:
+            found = load_file(path)
+            sample, target, predicted = (found[name].astype(np.int64) for name in ("sample", "target", "predicted"))
+            if sample.ndim != 1 or not sample.shape == target.shape == predicted.shape or not len(sample):
+                raise ValueError("its arrays do not fit each other")
+        except Exception as error:  # damaged in one of many ways
+            self.problems.append(f"test_predictions.safetensors cannot be read ({error})")
+            return None
+        order = np.argsort(sample, kind="stable")
+        return Answers(sample[order], target[order], predicted[order])
+
+    @functools.cached_property
+    def split_digests(self) -> Mapping[str, str]:
+        """A digest of what each split holds, by its name; empty: the run does not tell."""
+        path = self.path / "splits.csv.gz"
+        if not path.is_file():
+            return {}
+        digests: dict[str, Any] = {}
+        try:
+            with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as lines:
+                for row in csv.DictReader(lines):
+                    digest = digests.setdefault(row["split"], hashlib.blake2b(digest_size=16))
+                    digest.update(repr([row[name] for name in ("file", "label", "digest")]).encode(errors="replace"))
+        except (OSError, EOFError, KeyError, ValueError, zlib.error, csv.Error) as error:
+            self.problems.append(f"splits.csv.gz cannot be read ({type(error).__name__})")
+            return {}
+        return {split: digest.hexdigest() for split, digest in digests.items()}
 
     def confusion(self, true: Sequence[int], *, split: str = "test") -> Floats | None:
         """How often each class was predicted for the classes ``true``: ``[len(true), C]`` counts, or None."""
@@ -219,7 +275,11 @@ def find_runs(folder: Path) -> tuple[list[Run], list[BrokenRun]]:
     """All runs in and below ``folder``, in the order of their paths: the finished ones and the others."""
     runs, broken = [], []
     for path in sorted(_run_folders(folder), key=_natural):
-        found = _read_run(path, folder)
+        try:
+            found = _read_run(path, folder)
+        except Exception as error:  # files of others hold anything; one run folder does not stop the report of all
+            reason = f"its files do not fit together ({type(error).__name__}: {_clean(error)[:200]})"
+            found = BrokenRun(_clean(path.relative_to(folder).as_posix()), reason)
         (runs if isinstance(found, Run) else broken).append(found)
     return runs, broken
 
@@ -296,6 +356,7 @@ def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], p
         notes=tuple(_clean(note) for note in _listed(data.get("notes"))),
         model=_clean(data.get("model") or config.get("model") or ""),
         image_size=_clean(data.get("image_size") or config.get("image_size") or ""),
+        boxes="image_counts" in data,
     )
 
 
@@ -360,7 +421,7 @@ def _read_columns(path: Path, problems: list[str]) -> dict[str, list[str]]:
     fitting = [row for row in rows if len(row) == len(header)]
     if len(fitting) != len(rows):
         problems.append(f"{path.name}: {len(rows) - len(fitting)} rows of a wrong length are left out")
-    return {name: [row[i] for row in fitting] for i, name in enumerate(header)} if fitting else {}
+    return {name: [unquoted(row[i]) for row in fitting] for i, name in enumerate(header)} if fitting else {}
 
 
 def _has(columns: Mapping[str, Any], names: Sequence[str], file: str, problems: list[str]) -> bool:

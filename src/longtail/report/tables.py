@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from longtail.cells import quoted
 from longtail.report.comparison import Comparison, Group, percent, points, with_std
 from longtail.report.measures import Measure
 from longtail.report.runs import Run
@@ -152,7 +153,10 @@ def paired_rows(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
             p = _pair(c, group, measure)
             if p and p.n > 1:
                 names = {"method": group.label, "baseline": c.baseline and c.baseline.label, "metric": measure.key}
-                numbers = {"n": p.n, "mean": p.mean, "std": p.std, "low": p.low, "high": p.high}
+                numbers = {"n": p.n, "mean": p.mean, "std": p.std, "low": p.low, "high": p.high, "p": p.p}
+                numbers |= {"p_holm": p.p if p.adjusted is None else p.adjusted, "pairs_for_80_power": p.seeds_needed}
+                drawn = c.bootstrap(group, c.baseline, measure) if c.baseline and measure is c.key else None
+                numbers |= {"bootstrap_low": drawn and drawn[0], "bootstrap_high": drawn and drawn[1]}
                 rows.append(names | numbers | {"data": c.title})
     return rows
 
@@ -177,5 +181,5 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], last: Se
     out = io.StringIO()
     writer = csv.DictWriter(out, [*columns, *between, *last], restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: quoted(value) for name, value in row.items()} for row in rows)
     return out.getvalue()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from longtail.errors import LongtailError
 from longtail.report.comparison import Comparison, compare, headline
-from longtail.report.runs import find_runs
+from longtail.report.runs import BrokenRun, Run, find_runs
 from longtail.report.tables import (
     Table,
     csv_text,
@@ -72,6 +72,8 @@ def write_report(folder: str | os.PathLike[str], *, baseline: str | None = None)
     if not folder.is_dir():
         raise LongtailError(f"{folder} is not a folder: give the --out folder of train or compare")
     runs, broken = find_runs(folder)
+    runs, unfit = _usable(runs)
+    broken += unfit
     if not runs:
         found = f" ({broken[0].path}: {broken[0].reason})" if broken else ""
         raise LongtailError(f"no finished run in {folder}{found}: train one with longtail train or longtail compare")
@@ -102,6 +104,24 @@ def write_report(folder: str | os.PathLike[str], *, baseline: str | None = None)
         tables=tuple(tables),
         problems=problems,
     )
+
+
+def _usable(runs: Sequence[Run]) -> tuple[list[Run], list[BrokenRun]]:
+    """The runs with which everything can be computed, and the others: one does not stop the report of all."""
+    good, bad = [], []
+    for run in runs:
+        try:
+            (alone,) = compare([run])
+            _ = headline(alone), method_table(alone, alone.shown), result_rows([alone]), summary_rows([alone])
+            _ = run.per_class, run.difficulty, run.examples, run.answers, run.split_digests, run.confusion([0])
+            _ = [alone.best.series(column) for column in ("train_loss", "lr", "tau", "bias", alone.validation)]
+            good.append(run)
+        except LongtailError as error:
+            bad.append(BrokenRun(run.relative, str(error)))
+        except Exception as error:  # its files hold what nobody expects
+            reason = f"its files do not fit together ({type(error).__name__}: {str(error)[:200]})"
+            bad.append(BrokenRun(run.relative, reason))
+    return good, bad
 
 
 def _with_title(section: Section, number: int) -> Sequence[str]:

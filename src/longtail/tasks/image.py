@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longtail.data import Loader, inspect_data, make_loader
 from longtail.data.base import ImageData, Split
-from longtail.difficulty import ClassDifficulty
+from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.methods import ClassStats
@@ -35,12 +35,14 @@ class Evaluation:
         performance: Performance of each class in [0, 1], ``[C]``, NaN where the split has no sample of the class.
         per_class: Rows of ``per_class.csv`` without the split's name.
         confusion: Counts, true class by predicted class, ``[C, C]``.
+        predicted: Class that each sample of the split was taken for, int64 ``[N]``; None: samples have none, as boxes.
     """
 
     metrics: dict[str, Any]
     performance: Tensor
     per_class: list[dict[str, Any]]
     confusion: Tensor
+    predicted: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
@@ -201,10 +203,12 @@ class ImageTask:
         part = self.split(split)
         metric = Classification(self.class_counts, head=HEAD if self.data.frames else 0).to(self.device)
         batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
+        predicted = torch.zeros(len(part), dtype=torch.int64, device=self.device)
         training = model.training
         model.eval()
-        for images, target in self._loader(split, augment=False)(batches):
+        for rows, (images, target) in zip(batches, self._loader(split, augment=False)(batches), strict=True):
             logits = model(images).float()
+            predicted[rows.to(self.device)] = logits.argmax(1)
             metric.update(logits, target)
             if observe is not None:
                 observe.update(logits, target)
@@ -212,7 +216,8 @@ class ImageTask:
         result = metric.compute()
         confusion = result.pop("confusion").cpu()
         performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
-        return Evaluation(result, performance, self._per_class(confusion), confusion)
+        predicted = all_reduce_sum(predicted).cpu()  # each process has filled in its own rows
+        return Evaluation(result, performance, self._per_class(confusion), confusion, predicted)
 
     def examples(self, model: nn.Module) -> None:
         """No picture: what is found in an image is its label, and the tables tell that. `DetectionTask` has one."""

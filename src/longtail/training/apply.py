@@ -68,7 +68,7 @@ def evaluate(
         imbalance=config.imbalance if data is None else None,
         imbalance_kind=config.imbalance_kind,
         protocol=config.protocol if data is None else None,
-        data_seed=config.data_seed,
+        data_seed=config.data_seed or 0,
         val_fraction=config.val_fraction,
         select_fraction=config.select_fraction,
         whole=data is not None,

@@ -29,7 +29,7 @@ def evaluate_boxes(trained: Trained, *, split: str, data: str | None, note: Call
     config, info = trained.config, trained.info
     content = load_boxes(
         data or config.data,
-        data_seed=config.data_seed,
+        data_seed=config.data_seed or 0,
         val_fraction=config.val_fraction,
         masks=info["masks"],
         broken=config.broken or "refuse",

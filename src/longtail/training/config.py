@@ -29,7 +29,8 @@ class DataOptions:
         imbalance_kind: Law of the class counts, ``exp`` if there is a law.
         protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
             ``merged`` (the images of ``paper``, all of them for training).
-        data_seed: Seed of the subset and of the splits; separate from ``seed``.
+        data_seed: Seed of the subset and of the splits; separate from ``seed``. None: 0; ``compare``: that of each run,
+            so that each seed cuts its own.
         val_fraction: Share of the training part that becomes the difficulty split when the data has none.
         select_fraction: Share of the training part for a separate model-selection split; none: the difficulty split
             selects.
@@ -50,7 +51,7 @@ class DataOptions:
     imbalance: float | None = None
     imbalance_kind: Literal["exp", "step"] | None = None
     protocol: Literal["paper", "cao", "merged"] | None = None
-    data_seed: int = 0
+    data_seed: int | None = None
     val_fraction: float | None = None
     select_fraction: float | None = None
     frames: int | None = None
@@ -153,7 +154,7 @@ class RunConfig(DataOptions):
             f"--val-fraction is {self.val_fraction}: it must be between 0 and 0.9",
         )
         check(0 <= self.seed < 2**31, f"--seed is {self.seed}: it must be in [0, 2**31)")
-        check(0 <= self.data_seed < 2**31, f"--data-seed is {self.data_seed}: it must be in [0, 2**31)")
+        check(0 <= (self.data_seed or 0) < 2**31, f"--data-seed is {self.data_seed}: it must be in [0, 2**31)")
         if self.epochs is not None:
             warmup, last = self.warmup_epochs or 0, max(self.milestones or (1,))
             check(warmup < self.epochs, f"--warmup-epochs is {warmup}: it must be below --epochs, {self.epochs}")

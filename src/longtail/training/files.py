@@ -18,6 +18,7 @@ import torch
 
 from longtail import textfiles
 from longtail.atomic import atomic
+from longtail.cells import quoted, unquoted
 from longtail.errors import LongtailError
 
 __all__ = [
@@ -64,7 +65,7 @@ def _csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, head
     writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
     if header:
         writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: quoted(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
 
 
@@ -119,9 +120,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return []
     whole = text[: text.rfind("\n") + 1]
     try:
-        return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row and None not in row.values()]
+        rows = [row for row in csv.DictReader(io.StringIO(whole)) if None not in row and None not in row.values()]
     except csv.Error as error:
         raise LongtailError(f"{path} cannot be read as CSV ({error}): restore it or start in a new folder") from None
+    return [{name: unquoted(value) for name, value in row.items()} for row in rows]
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

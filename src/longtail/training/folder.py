@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from longtail.data.record import SplitRecord, read_record, record_text
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, get_method
+from longtail.methods.base import find_method
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.files import (
@@ -38,9 +39,12 @@ __all__ = ["RunFolder"]
 
 HISTORY = (
     "stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds",
-    "val_balanced_accuracy", "data_seconds",
+    "val_balanced_accuracy", "data_seconds", "acting_tau",
 )  # fmt: skip
-DIFFICULTY = ("epoch", "class", "performance", "difficulty", "weight")
+# What the columns mean: docs/data.md, "What the difficulty columns mean".
+DIFFICULTY = (
+    "epoch", "class", "performance", "difficulty", "weight", "measured", "smoothed", "used_difficulty", "acting_weight",
+)  # fmt: skip
 HARD = ("epoch", "class", "seen", "hard")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
 SPLITS = "splits.csv.gz"
@@ -85,7 +89,8 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The resolved configuration that the folder was made with."""
-        return read_config(self.path / "config.json")
+        config = read_config(self.path / "config.json")
+        return dataclasses.replace(config, data_seed=config.data_seed or 0, method=find_method(config.method).name)
 
     def method(self) -> Method:
         """The method with the hyperparameters that the run was begun with, also where a default changed since."""
@@ -200,20 +205,18 @@ class RunFolder:
     def record(
         self,
         history: dict[str, Any],
-        performance: torch.Tensor,
-        weight: torch.Tensor,
+        classes: Mapping[str, torch.Tensor],
         hard: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Append one epoch's rows; called before `checkpoint`, so that no row is ever missing.
 
         Args:
             history: The row of ``history.csv``.
-            performance: Of each class, ``[C]``; NaN where it could not be measured.
-            weight: Of each class from now on, ``[C]``.
+            classes: Columns of ``difficulty.csv``, each ``[C]``; NaN becomes an empty cell.
             hard: Rows of ``hard.csv``.
         """
         append_csv(self.path / "history.csv", HISTORY, [history])
-        append_csv(self.path / "difficulty.csv", DIFFICULTY, _difficulty_rows(history["epoch"], performance, weight))
+        append_csv(self.path / "difficulty.csv", DIFFICULTY, _class_rows(history["epoch"], classes))
         if hard:
             append_csv(self.path / "hard.csv", HARD, hard)
 
@@ -251,10 +254,21 @@ class RunFolder:
         best: dict[str, torch.Tensor],
         tables: dict[str, Any],
         metrics: dict[str, Any],
+        predictions: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write weights and tables, then ``metrics.json``, which marks the run as complete."""
+        """Write weights and tables, then ``metrics.json``, which marks the run as complete.
+
+        Args:
+            last, best: Weights.
+            tables: Results by split.
+            metrics: Of ``metrics.json``.
+            predictions: ``test_predictions.safetensors``: of each test sample, ``[N]``, its ``sample`` (a number that
+                is the same in every run), ``target`` and ``predicted`` class.
+        """
         save_weights(self.path / "model.safetensors", last)
         save_weights(self.path / "model_best.safetensors", best)
+        if predictions is not None:
+            save_weights(self.path / "test_predictions.safetensors", predictions)
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
         write_csv(self.path / "per_class.csv", PER_CLASS, per_class)
         confusion = []
@@ -276,8 +290,7 @@ def _is_checkpoint(state: dict[str, Any]) -> bool:
     return all(isinstance(n, int) and 0 <= n < 10**7 for n in numbers) and isinstance(score, float)
 
 
-def _difficulty_rows(epoch: int, performance: torch.Tensor, weight: torch.Tensor) -> Iterator[dict[str, Any]]:
-    for c, (p, w) in enumerate(zip(performance.tolist(), weight.tolist(), strict=True)):
-        known = p == p
-        shown = {"performance": p if known else "", "difficulty": 1 - p if known else ""}
-        yield {"epoch": epoch, "class": c} | shown | {"weight": w}
+def _class_rows(epoch: int, columns: Mapping[str, torch.Tensor]) -> Iterator[dict[str, Any]]:
+    for c, values in enumerate(zip(*(column.tolist() for column in columns.values()), strict=True)):
+        known = {name: value if value == value else "" for name, value in zip(columns, values, strict=True)}
+        yield {"epoch": epoch, "class": c} | known

@@ -9,7 +9,7 @@ from typing import Any
 
 from longtail import activity
 
-__all__ = ["Bar", "Lines", "Progress", "for_terminal", "timed"]
+__all__ = ["Bar", "Lines", "Progress", "Whole", "for_terminal", "timed"]
 
 
 class Progress:
@@ -31,6 +31,35 @@ class Progress:
         """Training is over."""
 
 
+class Whole:
+    """How far a series of runs is, and how long the rest takes if all runs take as long as those before.
+
+    Args:
+        runs: Number of runs to train.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.runs, self.ended, self.skipped, self.begin = runs, 0, 0.0, time.monotonic()
+
+    def start_run(self, share: float) -> None:
+        """A run begins with this share of it done before."""
+        if not self.ended and not self.skipped:
+            self.begin = time.monotonic()
+        self.skipped += share
+
+    def end_run(self) -> None:
+        """A run is over."""
+        self.ended += 1
+
+    def text(self, share: float = 0.0) -> str:
+        """What is done and left; ``share``: of the running runs, what is done, in runs."""
+        seconds, done = time.monotonic() - self.begin, self.ended + share
+        told = f"{self.ended} of {self.runs} runs done"
+        if self.ended == self.runs or done - self.skipped < 0.01:
+            return told
+        return f"{told}, about {_duration(seconds / (done - self.skipped) * (self.runs - done))} left in all"
+
+
 def _summary(row: dict[str, Any]) -> str:
     stage = [] if row["stage"] == "train" else [row["stage"]]  # of methods that have several
     parts = [*stage, f"loss {row['train_loss']:.4f}"]
@@ -46,12 +75,15 @@ class Lines(Progress):
 
     Args:
         label: What is trained, put in front of each line.
+        whole: The series that this run belongs to.
     """
 
-    def __init__(self, label: str = "") -> None:
-        self.label = f"{label}: " if label else ""
+    def __init__(self, label: str = "", whole: Whole | None = None) -> None:
+        self.label, self.whole = f"{label}: " if label else "", whole
 
     def start(self, *, epochs: int, done: int) -> None:
+        if self.whole:
+            self.whole.start_run(done / epochs)
         self.epochs, self.first, self.begin, self.last = epochs, done, time.monotonic(), 0.0
         self.done, self.spoken = done, self.begin
         activity.now(f"{self.label}measuring")  # a step says more
@@ -67,7 +99,8 @@ class Lines(Progress):
             return
         self.last = now
         left = (now - self.begin) / (epoch - self.first) * (self.epochs - epoch)
-        self.note(f"epoch {epoch}/{self.epochs}, {_summary(row)}, {_duration(left)} left")
+        in_all = f"; {self.whole.text(epoch / self.epochs)}" if self.whole and self.whole.runs > 1 else ""
+        self.note(f"epoch {epoch}/{self.epochs}, {_summary(row)}, {_duration(left)} left{in_all}")
 
     def note(self, text: str) -> None:
         activity.spoke()
@@ -76,13 +109,13 @@ class Lines(Progress):
 
 
 class Bar(Progress):
-    """A progress bar with the time left, for a terminal."""
+    """A progress bar with the time left, for a terminal; the arguments are those of `Lines`."""
 
-    def __init__(self, label: str = "") -> None:
+    def __init__(self, label: str = "", whole: Whole | None = None) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self.label = label or "training"
+        self.label, self.whole = label or "training", whole
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -92,7 +125,9 @@ class Bar(Progress):
         )
 
     def start(self, *, epochs: int, done: int) -> None:
-        self.done = done
+        if self.whole:
+            self.whole.start_run(done / epochs)
+        self.done, self.epochs = done, epochs
         self.task = self.bar.add_task(self.label, total=epochs, completed=done, epoch=done, epochs=epochs, text="")
         activity.rest()
         self.bar.start()
@@ -102,7 +137,8 @@ class Bar(Progress):
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.done = row["epoch"]
-        self.bar.update(self.task, completed=self.done, epoch=self.done, text=_summary(row))
+        in_all = f"; {self.whole.text(self.done / self.epochs)}" if self.whole and self.whole.runs > 1 else ""
+        self.bar.update(self.task, completed=self.done, epoch=self.done, text=_summary(row) + in_all)
 
     def note(self, text: str) -> None:
         self.bar.console.print(f"{self.label}: {text}", highlight=False, markup=False)
@@ -118,9 +154,9 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-def for_terminal(label: str = "") -> Progress:
-    """A bar on a terminal, plain lines elsewhere."""
-    return Bar(label) if sys.stdout.isatty() else Lines(label)
+def for_terminal(label: str = "", whole: Whole | None = None) -> Progress:
+    """A bar on a terminal, plain lines elsewhere; see `Lines`."""
+    return Bar(label, whole) if sys.stdout.isatty() else Lines(label, whole)
 
 
 def timed(batches: Iterator[Any]) -> Iterator[tuple[Any, float]]:

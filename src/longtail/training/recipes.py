@@ -9,6 +9,7 @@ from longtail.data.base import parse_spec
 from longtail.data.clips import FRAMES
 from longtail.data.load import unknown_data_set
 from longtail.errors import LongtailError
+from longtail.methods.base import find_method
 from longtail.training.config import RunConfig
 from longtail.training.options import check_options, fill_options
 
@@ -98,7 +99,11 @@ RECIPES |= CLIP_RECIPES | BOX_RECIPES
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Fill every unset field from the data set's recipe; milestones follow a changed number of epochs in proportion."""
+    """Fill every unset field from the data set's recipe, the data seed with 0, and spell the method as its class does.
+
+    Milestones follow a changed number of epochs in proportion.
+    """
+    config = dataclasses.replace(config, method=find_method(config.method).name)
     name = parse_spec(config.data)[0]
     if name not in RECIPES:
         raise unknown_data_set(config.data)
@@ -127,5 +132,6 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe["warmup_epochs"] = min(recipe["warmup_epochs"], epochs // 5)
     recipe.setdefault("gamma", 0.1)
     recipe.setdefault("clip_grad_norm", 0.0)
+    recipe["data_seed"] = 0
     unset = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
     return dataclasses.replace(config, **{name: recipe[name] for name in unset if name in recipe})

@@ -20,13 +20,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from longtail.data import Split
 from longtail.data.record import SplitRecord, check_splits, record_splits
+from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
 from longtail.tasks.image import Evaluation
-from longtail.training.attach import attach
+from longtail.training.attach import attach, holds
 from longtail.training.config import RunConfig
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
@@ -197,6 +199,8 @@ class _Loop:
         for module in (self.criterion, self.difficulty, self.step):
             if isinstance(module, nn.Module):
                 module.to(self.accelerator.device)
+        acting = (self.criterion, self.sampler, self.step)
+        self.acts = self.difficulty is not None and any(holds(part, self.difficulty) for part in acting)
         self.task.use(self.model, self.criterion)
         if measure and self._observer is not None and not self._observer.steps:
             self._measure()
@@ -225,6 +229,7 @@ class _Loop:
         """Train, measure, record and save one epoch; returns the record of the best epoch so far."""
         start = time.perf_counter()
         torch.manual_seed(seed_of("epoch", self.config.seed, epoch, self.accelerator.process_index))
+        acting = self._acting()
         row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch)
         largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
         self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
@@ -232,12 +237,18 @@ class _Loop:
         selection = held_out
         if self.task.data.select is not None:
             selection = self._evaluate("select")
-        performance = held_out.performance if held_out else torch.full((self.task.data.num_classes,), float("nan"))
-        weight = torch.ones_like(performance)
+        nothing = torch.full((self.task.data.num_classes,), float("nan"))
+        measured = held_out.performance if held_out else nothing
+        classes = {"performance": measured, "difficulty": 1 - measured, "weight": torch.ones_like(measured)}
+        classes |= {"measured": measured, "smoothed": nothing, "used_difficulty": nothing, "acting_weight": nothing}
         if self.difficulty is not None:
             weight = self.difficulty.step()
-            performance = self.difficulty.performance
+            smoothed = self.difficulty.performance
+            classes = {"performance": smoothed, "difficulty": 1 - smoothed, "weight": weight}
+            classes |= {"measured": self.difficulty.measured, "smoothed": smoothed}
+            classes |= {"used_difficulty": self.difficulty.difficulty, "acting_weight": acting["weight"]}
             row |= {"bias": float(self.difficulty.bias), "tau": float(self.difficulty.tau)}
+            row |= {"acting_tau": acting["tau"]} if "tau" in acting else {}
         if held_out:
             row |= {"val_accuracy": held_out.accuracy, "val_balanced_accuracy": held_out.score}
         score = selection.score if selection else float(epoch)  # nothing to select on: the last epoch is the best
@@ -246,12 +257,20 @@ class _Loop:
         hard = self.hard.rows(epoch)
         row["seconds"] = round(time.perf_counter() - start, 3)
         if self.main:
-            self.folder.record(row, performance, weight, hard)
+            self.folder.record(row, classes, hard)
             self.folder.checkpoint(self.state_dict(epoch + 1, best), self._weights() if is_best else None)
         if self.config.trackers:
             self.accelerator.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=epoch + 1)
         self.progress.epoch(row)
         return best
+
+    def _acting(self) -> dict[str, Any]:
+        """The weights ``[C]`` that the next epoch begins with, and their tau where they come from a difficulty."""
+        if self.difficulty is None:
+            return {}
+        if not self.acts or not self.difficulty.steps:
+            return {"weight": torch.ones_like(self.difficulty.weight)}
+        return {"weight": self.difficulty.weight.clone(), "tau": float(self.difficulty.tau)}
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         config, world = self.config, self.accelerator.num_processes
@@ -378,8 +397,16 @@ class _Loop:
             metrics[which] = {"epoch": epoch} | scalars | ({"found": part.found} if part.found else {})
         if self.main:
             weights = {which: part.weights for which, part in judged.items()}
-            self.folder.finish(**weights, tables=tables, metrics=metrics)
+            self.folder.finish(**weights, tables=tables, metrics=metrics, predictions=self._predictions(tables["test"]))
         return metrics
+
+    def _predictions(self, tested: Evaluation) -> dict[str, Tensor] | None:
+        """What each test sample was taken for, where samples are taken for a class."""
+        test = self.task.data.test
+        if tested.predicted is None or not isinstance(test, Split):
+            return None
+        numbers = {"target": test.labels.int(), "predicted": tested.predicted.int()}
+        return {"sample": sample_numbers(test.images)} | numbers
 
     def _judged(self) -> _Judged:
         """The model's weights as they are written, after the method's finish, and what they achieve."""

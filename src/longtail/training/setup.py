@@ -55,7 +55,7 @@ def make_task(
             imbalance=config.imbalance,
             imbalance_kind=config.imbalance_kind,
             protocol=config.protocol,
-            data_seed=config.data_seed,
+            data_seed=config.data_seed or 0,
             val_fraction=config.val_fraction,
             select_fraction=config.select_fraction,
             download=config.download and accelerator.is_main_process,
@@ -99,7 +99,7 @@ def _boxes(config: RunConfig, accelerator: Accelerator, method: Method, record: 
     masks = config.task == "segment" or config.model.lower().startswith("mask")
     data = load_boxes(
         config.data,
-        data_seed=config.data_seed,
+        data_seed=config.data_seed or 0,
         val_fraction=config.val_fraction,
         masks=masks,
         broken=config.broken or "refuse",

@@ -1,0 +1,353 @@
+"""Train many runs, those that are missing: what ``longtail compare`` and ``longtail reproduce`` do.
+
+``python -m longtail.training.jobs`` is one run in a process of its own: it reads its task from standard input and ends
+when that is closed, so that no run outlives whoever began it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from longtail.errors import LongtailError, message_of
+from longtail.training.config import RunConfig
+from longtail.training.progress import Lines, Whole, for_terminal
+
+__all__ = ["Job", "Outcome", "comparison_jobs", "run_jobs", "unfinished"]
+
+_TOLD_EVERY = 15.0
+"""Seconds between two lines about all runs where several are trained at a time."""
+_GRACE = 5.0
+"""Seconds that a run has to save its work when whoever began it has died."""
+_LAST_GRACE = 60.0
+"""The same when it is asked to end."""
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run and its folder, and that of the job which must be done before, if there is one."""
+
+    config: RunConfig
+    folder: Path
+    after: Path | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.folder.parent.name}, seed {self.config.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A job that is over; ``problem`` says in one line why it failed, None: it did not."""
+
+    job: Job
+    problem: str | None = None
+
+
+def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: Path) -> list[Job]:
+    """The runs of a comparison, all methods of a seed before the next seed.
+
+    Args:
+        config: What the runs have in common; its ``method_kwargs`` go to every method that has such a hyperparameter.
+            With ``data_seed`` None each seed cuts its own splits and subset: the data seed is the seed.
+        methods: ``NAME`` or ``NAME:key=value,key=value``; several in one text, separated by commas, are several.
+        seeds: Number of seeds, counted from ``config.seed``.
+        out: Folder of the comparison: a run is in ``out/LABEL/seed-<k>``.
+
+    Raises:
+        LongtailError: an unknown method or hyperparameter, one method twice, or runs in ``out`` on splits of another
+            data seed; nothing has been written then.
+    """
+    from longtail.kwargs import parse_kwargs, parse_method, split_methods
+    from longtail.methods import get_method
+
+    methods = split_methods(methods)
+    if not methods:
+        raise LongtailError("--methods is empty: name at least one, e.g. --methods ce cdb-w cdb-s")
+    if seeds < 1:
+        raise LongtailError(f"--seeds is {seeds}: it must be at least 1")
+    chosen: dict[str, tuple[str, tuple[str, ...]]] = {}
+    used: set[str] = set()
+    for text in methods:
+        name, own = parse_method(text)
+        plain = get_method(name)
+        known = {f.name for f in dataclasses.fields(plain)} | {"preset"}
+        shared = tuple(item for item in config.method_kwargs if item.partition("=")[0] in known)
+        used |= set(shared)
+        label = re.sub(r"[^\w.=,+-]+", "_", "-".join([plain.name, *filter(None, [text.partition(":")[2]])]))
+        label = label.replace(":", "-")
+        if label in chosen:
+            raise LongtailError(f"--methods names {text!r} twice")
+        get_method(name, **parse_kwargs((*shared, *own)))
+        chosen[label] = (plain.name, (*shared, *own))
+    for item in config.method_kwargs:
+        if item not in used:
+            raise LongtailError(f"--method-kwargs {item}: none of {', '.join(methods)} has this hyperparameter")
+    jobs = []
+    for seed in range(config.seed, config.seed + seeds):
+        data_seed = seed if config.data_seed is None else config.data_seed
+        for label, (name, kwargs) in chosen.items():
+            own = dataclasses.replace(config, method=name, method_kwargs=kwargs, seed=seed, data_seed=data_seed)
+            jobs.append(Job(own, out / label / f"seed-{seed}"))
+    if config.data_seed is None:
+        _check_data_seeds(jobs)
+    return jobs
+
+
+def _check_data_seeds(jobs: Sequence[Job]) -> None:
+    """Refuse to mix runs that cut their own splits with those of a comparison that was begun on the same ones."""
+    from longtail.training.folder import RunFolder
+
+    for job in jobs:
+        if (job.folder / "config.json").is_file():
+            there = RunFolder(job.folder).config().data_seed
+            if there != job.config.data_seed:
+                raise LongtailError(
+                    f"{job.folder} was trained on the splits of data seed {there}, and now each seed cuts its own: "
+                    f"continue the old comparison with --data-seed {there}, or choose another --out"
+                )
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """Those that are still to train.
+
+    Raises:
+        LongtailError: a folder holds another run or something else; nothing has been written then.
+    """
+    from longtail.training.folder import RunFolder
+    from longtail.training.recipes import resolve
+
+    left = []
+    for job in jobs:
+        folder = RunFolder(job.folder)
+        folder.check(resolve(job.config))
+        if not folder.finished:
+            left.append(job)
+    return left
+
+
+def run_jobs(jobs: Sequence[Job], *, parallel: int = 1) -> Iterator[Outcome]:
+    """Train the jobs that are not finished. One that fails does not end the others.
+
+    Args:
+        jobs: What to train, in this order.
+        parallel: Runs at a time; above 1 each is a process of its own with its share of the CPU cores.
+
+    Yields:
+        Each job that was trained or failed, as it ends.
+
+    Raises:
+        LongtailError: ``parallel`` below 1, or a folder that may not be used; nothing has been trained then.
+    """
+    if parallel < 1:
+        raise LongtailError(f"--jobs is {parallel}: it must be at least 1")
+    left = unfinished(jobs)
+    if parallel == 1 or len(left) < 2:
+        yield from _here(left)
+    else:
+        with _stopped_by_signals():
+            yield from _in_processes(left, parallel)
+
+
+def _here(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Train one after the other in this process."""
+    from longtail.training.run import train
+
+    whole, failed = Whole(len(jobs)), set[Path]()
+    for job in jobs:
+        problem = _start_missing(job, failed)
+        if problem is None:
+            try:
+                train(job.config, job.folder, progress=for_terminal(job.label, whole))
+            except BrokenPipeError:
+                raise
+            except Exception as error:
+                problem = message_of(error)
+                if problem is None:
+                    traceback.print_exc()
+                    problem = f"{type(error).__name__}: {error}"
+        whole.end_run()
+        if problem is not None:
+            failed.add(job.folder)
+        yield Outcome(job, problem)
+
+
+def _start_missing(job: Job, failed: set[Path]) -> str | None:
+    return f"it starts from {job.after}, which failed" if job.after in failed else None
+
+
+# -- several at a time ----------------------------------------------------------------------------------------------
+@dataclasses.dataclass(eq=False)
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+
+    def problem(self) -> str | None:
+        """After the end: why the run failed."""
+        code = self.process.returncode
+        if not code:
+            return None
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1].removeprefix("error: ")
+        if code == -9:
+            return "killed by signal 9, as the system does where memory runs out: lower --jobs or --batch-size"
+        return f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    waiting, running, failed = list(jobs), list[_Running](), set[Path]()
+    whole, told = Whole(len(jobs)), time.monotonic()
+    try:
+        while waiting or running:
+            missing = {job.folder for job in (*waiting, *(one.job for one in running))}
+            ready = next((job for job in waiting if job.after not in missing), None)
+            if ready and (problem := _start_missing(ready, failed)):
+                waiting.remove(ready)
+                failed.add(ready.folder)
+                yield Outcome(ready, problem)
+                continue
+            if ready and len(running) < parallel:
+                waiting.remove(ready)
+                running.append(_start(ready, threads))
+                continue
+            ended = next((one for one in running if one.process.poll() is not None), None)
+            if ended is None:
+                if time.monotonic() - told > _TOLD_EVERY:
+                    told = time.monotonic()
+                    done = sum(_share_done(one.job) for one in running)
+                    print(f"{whole.text(done)}, {len(running)} at a time", flush=True)
+                time.sleep(0.05)
+                continue
+            running.remove(ended)
+            problem = ended.problem()
+            _close(ended)
+            if problem is not None:
+                failed.add(ended.job.folder)
+            whole.end_run()
+            yield Outcome(ended.job, problem)
+    finally:
+        _end(running)
+
+
+def _share_done(job: Job) -> float:
+    """Share of the job's epochs that are done."""
+    from longtail.training.recipes import resolve
+
+    try:
+        rows = (job.folder / "history.csv").read_bytes().count(b"\n") - 1
+    except OSError:
+        return 0.0
+    return max(0, rows) / (resolve(job.config).epochs or 1)
+
+
+def _start(job: Job, threads: int) -> _Running:
+    errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its process)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "longtail.training.jobs"],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        stdin=subprocess.PIPE,  # stays open: that it closes tells the process that this one has died
+        stderr=errors,
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has died already: its exit code tells
+        process.stdin.write(json.dumps([job.config.to_dict(), str(job.folder), job.label]).encode() + b"\n")
+        process.stdin.flush()
+    return _Running(job, process, errors)
+
+
+def _close(one: _Running) -> None:
+    one.errors.close()
+    assert one.process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        one.process.stdin.close()
+
+
+def _end(running: Sequence[_Running]) -> None:
+    """Ask all to end, then wait: the same call continues them."""
+    for one in running:
+        one.process.terminate()
+    until = time.monotonic() + _LAST_GRACE
+    try:
+        for one in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.process.wait(max(0, until - time.monotonic()))
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+            _close(one)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let the signals that end a process unwind it first, so that its children are ended too."""
+
+    def stop(number: int, frame: Any) -> None:
+        del frame
+        sys.stderr.write(f"error: ended by {signal.Signals(number).name}; the same command continues\n")
+        raise SystemExit(128 + number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            if signal.getsignal(number) == signal.SIG_DFL:  # not where nohup wants it ignored
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# -- one run in a process of its own --------------------------------------------------------------------------------
+def _end_with_parent() -> None:
+    """Wait until standard input closes: whoever began this run has died."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)  # saves what it can
+    time.sleep(_GRACE)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _main() -> int:
+    line = bytearray()
+    while (letter := os.read(0, 1)) not in (b"\n", b""):
+        line += letter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    config, folder, label = json.loads(line)
+
+    from longtail.training.run import train
+
+    try:
+        train(RunConfig.from_dict(config), folder, progress=Lines(label))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
