@@ -249,6 +249,7 @@ class Inspect(DataOptions):
         from longtail.training.options import check_options
         from longtail.training.recipes import BOX_RECIPES
 
+        say(f"reading {self.data}")  # before what may take long
         boxes = parse_spec(self.data)[0] in BOX_RECIPES
         check_options(self, self.data, "detect" if boxes else "classify")
         if boxes:

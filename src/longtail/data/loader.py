@@ -22,6 +22,7 @@ from longtail.data.base import ImageData, Split
 from longtail.data.frames import ClipReader
 from longtail.data.photos import read_image
 from longtail.errors import LongtailError
+from longtail.guard import leave_unguarded_script, unguarded_script
 
 __all__ = ["Loader", "draw_key", "make_loader", "suggest_workers"]
 
@@ -327,6 +328,8 @@ class _FileLoader:
     def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         if self.loader is None:
             raise LongtailError("this loader is closed: make a new one")
+        if self.loader.num_workers:
+            leave_unguarded_script()
         indices = [batch.cpu() for batch in batches]
         self.plan.batches, self.plan.epoch = [index.tolist() for index in indices], epoch
         self.plan.share = slice(rank, None, world)
@@ -339,6 +342,11 @@ class _FileLoader:
         except (RuntimeError, OSError, EOFError) as error:  # what a dead worker looks like from here
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
+            if script := unguarded_script():
+                raise LongtailError(
+                    f"{script} has no main guard, and each process that reads images runs it again: put what it does "
+                    'below if __name__ == "__main__":, or use workers=0'
+                ) from None
             raise LongtailError(f"a process that reads images has ended ({error}): use fewer --workers, or 0") from None
 
     def close(self) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import matplotlib
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
 
+from longtail.lettering import drawable, families
 from longtail.names import distinct_names
 
 __all__ = ["FAINT", "Look", "drawable", "legend", "looks", "names_of", "new_figure", "png", "short", "uniform_style"]
@@ -25,27 +22,6 @@ _BASELINE = "#4d4d4d"
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
 _DASHES = ("-", "--", ":", "-.")
-# Tried in this order for letters that matplotlib's own font lacks; those that are not installed are skipped.
-_MORE_FONTS = (
-    *(
-        "Noto Sans CJK JP",
-        "Noto Sans CJK SC",
-        "Noto Sans JP",
-        "Noto Sans SC",
-        "Noto Sans KR",
-        "Hiragino Sans",
-        "PingFang SC",
-    ),
-    *(
-        "Microsoft YaHei",
-        "Yu Gothic",
-        "Malgun Gothic",
-        "WenQuanYi Zen Hei",
-        "WenQuanYi Micro Hei",
-        "Droid Sans Fallback",
-    ),
-    *("Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Thai", "Arial Unicode MS"),
-)
 
 
 class Look:
@@ -74,7 +50,7 @@ def uniform_style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                "font.family": list(_families()),
+                "font.family": list(families()),
                 "font.size": 10,
                 "axes.titlesize": 11,
                 "axes.titleweight": "bold",
@@ -120,37 +96,7 @@ def short(text: str, length: int = 26) -> str:
     return f"{text[: length - end - 1].rstrip()}…{text[-end:].lstrip()}"
 
 
-def drawable(text: str, fallback: str) -> str:
-    """The text as matplotlib draws it without mathematics and without a missing letter.
-
-    A letter that no installed font has becomes □; a text that would be mostly such boxes gives way to ``fallback``
-    (whose own missing letters become boxes).
-    """
-    known = _letters()
-
-    def boxed(value: str) -> str:
-        value = unicodedata.normalize("NFC", value)
-        return "".join(c if ord(c) in known else "" if unicodedata.combining(c) else "□" for c in value)
-
-    out = boxed(text)
-    if 2 * out.count("□") > len(out) or not out:
-        out = boxed(fallback)
-    return out.replace("$", r"\$")
-
-
 def names_of(class_names: Sequence[str], order: Sequence[int], length: int = 20) -> list[str]:
     """Tick labels of the classes ``order``; those that look alike when they are short get their numbers."""
     names = distinct_names([short(name, length) for name in class_names])
     return [drawable(names[c], f"class {c}") for c in order]
-
-
-@functools.cache
-def _families() -> tuple[str, ...]:
-    installed = set(font_manager.fontManager.get_font_names())
-    return ("DejaVu Sans", *(name for name in _MORE_FONTS if name in installed))
-
-
-@functools.cache
-def _letters() -> frozenset[int]:
-    paths = (font_manager.findfont(font_manager.FontProperties(family=name)) for name in _families())
-    return frozenset(code for path in paths for code in FT2Font(path).get_charmap())

@@ -130,6 +130,7 @@ def _with_title(section: Section, number: int) -> Sequence[str]:
 
 def _sections(comparisons: Sequence[Comparison]) -> tuple[list[Section], dict[str, bytes]]:
     try:
+        from longtail.lettering import lettering_note
         from longtail.report.blocks import BLOCKS
         from longtail.report.page import Section
         from longtail.report.style import looks, uniform_style
@@ -148,7 +149,9 @@ def _sections(comparisons: Sequence[Comparison]) -> tuple[list[Section], dict[st
                 while f"{name}.png" in pictures:
                     name += "_"
                 pictures[f"{name}.png"] = picture.png
-            sections.append(Section(f"data-{i + 1}", c.title, tuple(headline(c)), tuple(blocks)))
+            sections.append(
+                Section(f"data-{i + 1}", c.title, (*headline(c), *lettering_note(c.data.class_names)), tuple(blocks))
+            )
     return sections, pictures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from longtail.atomic import atomic
 from longtail.data import ImageData, Split, check_images, inspect_data, make_loader
 from longtail.data.clips import check_clips
+from longtail.data.copies import copy_notes
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 
@@ -53,6 +55,8 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
             raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))
         if not data.frames:
             check_images((str(p) for p in files), decode=True, bit_depth=data.bit_depth)
+        for note in _copies(data):
+            yield f"note: {note}"
         what = "clips" if data.frames else "image files"
         yield f"all {len(files)} {what} decode" if files else f"the {data.item}s are held in memory: no file to decode"
     if data.flip:
@@ -80,6 +84,20 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
     if picture is not None:
         _draw(data, accuracy, picture)
         yield f"picture: {picture}"
+        from longtail.lettering import lettering_note
+
+        for note in lettering_note(data.class_names if data.num_classes <= 40 else ()):
+            yield f"note: {note}"
+
+
+def _copies(data: ImageData) -> list[str]:
+    splits = {"train": data.train, "val": data.val, "select": data.select, "test": data.test}
+    parts = {
+        name: ([str(path) for path in part.images], [str(data.class_names[int(c)]) for c in part.labels])
+        for name, part in splits.items()
+        if part is not None and not part.in_memory
+    }
+    return copy_notes(parts, data.item)
 
 
 def guess_difficulty(data: ImageData) -> tuple[Tensor, Tensor]:
@@ -171,9 +189,21 @@ def _some(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
+def _draw(*words: Any) -> None:
+    """Draw in letters that the installed fonts have."""
+    import matplotlib
+
+    from longtail.lettering import families
+
+    with matplotlib.rc_context({"font.family": list(families()), "text.usetex": False}):
+        _draw_in_style(*words)
+
+
+def _draw_in_style(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from longtail.lettering import drawable
 
     counts = data.train.class_counts(data.num_classes)
     order = sorted(range(data.num_classes), key=lambda c: -counts[c])
@@ -191,7 +221,7 @@ def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
     if max(sizes) >= 20 * max(1, min(sizes)):
         axes[0].set_yscale("log")
     axes[0].set_ylabel(f"training {data.item}s")
-    axes[0].set_title(f"{data.name}: {sum(sizes)} training {data.item}s in {len(sizes)} classes")
+    axes[0].set_title(f"{drawable(data.name, data.name)}: {sum(sizes)} training {data.item}s in {len(sizes)} classes")
     axes[0].legend(frameon=False)
     if accuracy is not None:
         axes[1].bar(list(place), [100 * float(accuracy[c].nan_to_num()) for c in order], width=0.9, color="#666666")
@@ -199,7 +229,11 @@ def _draw(data: ImageData, accuracy: Tensor | None, path: Path) -> None:
         axes[1].set_title(f"Without training: nearest class mean of {SIDE}-pixel thumbnails, held-out split")
     axes[-1].set_xlabel(f"classes, most training {data.item}s first")
     if len(order) <= 40:
-        axes[-1].set_xticks(list(place), [data.class_names[c] for c in order], rotation=90 if len(order) > 12 else 0)
+        axes[-1].set_xticks(
+            list(place),
+            [drawable(data.class_names[c], f"class {c}") for c in order],
+            rotation=90 if len(order) > 12 else 0,
+        )
     try:
         atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
     except OSError as error:

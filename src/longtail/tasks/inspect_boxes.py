@@ -58,13 +58,29 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
     if picture is not None:
         _draw(data, found, picture)
         yield f"picture: {picture}"
+        from longtail.lettering import lettering_note
+
+        for note in lettering_note(data.class_names if data.num_classes <= 40 else ()):
+            yield f"note: {note}"
     if data.missing:
         raise LongtailError(f"{'; '.join(data.missing)}; the counts are those of the lists, nothing can be trained yet")
 
 
-def _draw(data: BoxData, found: dict[str, Any], path: Path) -> None:
+def _draw(*words: Any) -> None:
+    """Draw in letters that the installed fonts have."""
+    import matplotlib
+
+    from longtail.lettering import families
+
+    with matplotlib.rc_context({"font.family": list(families()), "text.usetex": False}):
+        _draw_in_style(*words)
+
+
+def _draw_in_style(data: BoxData, found: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from longtail.lettering import drawable
 
     train = found["splits"]["train"]
     order = sorted(range(data.num_classes), key=lambda c: -train["image_counts"][c])
@@ -81,10 +97,10 @@ def _draw(data: BoxData, found: dict[str, Any], path: Path) -> None:
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylabel("in the training images")
     axes.set_xlabel("categories, most training images first")
-    axes.set_title(f"{data.name}: {train['images']} training images, {len(order)} categories")
+    axes.set_title(f"{drawable(data.name, data.name)}: {train['images']} training images, {len(order)} categories")
     axes.legend(frameon=False)
     if len(order) <= 40:
-        axes.set_xticks(range(len(order)), [data.class_names[c] for c in order], rotation=90)
+        axes.set_xticks(range(len(order)), [drawable(data.class_names[c], f"class {c}") for c in order], rotation=90)
     try:
         atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
     except OSError as error:

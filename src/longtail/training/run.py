@@ -25,6 +25,7 @@ from longtail.data.record import SplitRecord, check_splits, record_splits
 from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.guard import leave_unguarded_script
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
 from longtail.tasks.image import Evaluation
@@ -64,6 +65,7 @@ def train(
     Raises:
         LongtailError: anything that the user can mend.
     """
+    leave_unguarded_script()
     config = resolve(config)
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
     if config.task not in method.tasks:
