@@ -35,8 +35,10 @@ def atomic(path: Path, write: Callable[[Path], Any]) -> None:
         if temporary.stat().st_mode != mode:  # some writers make private files of their own
             temporary.chmod(mode & 0o777)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:  # a full disk
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
     with contextlib.suppress(OSError):  # some file systems cannot sync a directory
         directory = os.open(path.parent, os.O_RDONLY)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
 from longtail import activity
-from longtail.errors import LongtailError, message_of
+from longtail.errors import LongtailError, Terminated, message_of
 from longtail.output import is_main
 from longtail.training.config import RunConfig
 from longtail.usage import explain
@@ -84,6 +84,8 @@ def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command; a mistake of the user's becomes one line and exit code 2."""
     try:
         return action()
+    except Terminated as stop:
+        return _fail(f"{stop or 'asked to end (SIGTERM)'}; the same command continues", code=143)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues", code=130)
     except BrokenPipeError:

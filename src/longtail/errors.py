@@ -1,8 +1,12 @@
-"""The one exception type for mistakes that the user can mend, and what any exception says to the user."""
+"""The exception type for mistakes that the user can mend, what any exception says, and the one of a run that must end."""
 
 from __future__ import annotations
 
-__all__ = ["LongtailError", "message_of"]
+__all__ = ["LongtailError", "Terminated", "message_of"]
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM) and has saved what it had; the command line exits with code 143."""
 
 
 class LongtailError(ValueError):

@@ -59,8 +59,8 @@ def train(folder: Path, method: str, *kwargs: str, **options: Any) -> list[train
             super().enter(stage, **words)
             self.start = [] if self.difficulty is None else self.difficulty.performance.tolist()
 
-        def epoch(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
-            best = super().epoch(epoch, best)
+        def epoch(self, epoch: int, best: dict[str, Any], inside: Any = None) -> dict[str, Any]:
+            best = super().epoch(epoch, best, inside)
             if epoch + 1 == stop_after:
                 raise KeyboardInterrupt
             return best

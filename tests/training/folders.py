@@ -18,7 +18,7 @@ DIGITS = (
 
 EQUAL = (
     "metrics.json", "model.safetensors", "model_best.safetensors", "difficulty.csv", "per_class.csv", "confusion.csv",
-    "data.json", "config.json",
+    "data.json", "config.json", "splits.csv.gz",
 )  # fmt: skip
 
 

@@ -32,8 +32,8 @@ def train_here(rank: int, options: dict[str, Any], folder: str, stop_after: int 
     held = []
 
     class Watched(training._Loop):
-        def epoch(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
-            best = super().epoch(epoch, best)
+        def epoch(self, epoch: int, best: dict[str, Any], inside: Any = None) -> dict[str, Any]:
+            best = super().epoch(epoch, best, inside)
             content = b"".join(v.numpy().tobytes() for v in self.model.state_dict().values())
             weight = [] if self.difficulty is None else self.difficulty.weight.tolist()
             held.append((hashlib.sha256(content).hexdigest(), weight))

@@ -7,9 +7,15 @@ that was killed and continued sees the same images as one that was not.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import itertools
 import math
+import multiprocessing
+import os
+import signal
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -34,11 +40,13 @@ Batch = tuple[Tensor, Tensor]
 class Loader(Protocol):
     """Turns batches of indices into batches of images and targets on the device."""
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    def __call__(
+        self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1, start: int = 0
+    ) -> Iterator[Batch]:
         """For each int64 ``[B]`` of ``batches``: normalised float32 images ``[B, C, S, S]``, int64 targets ``[B]``.
 
         Clips of T frames are ``[B, C, T, S, S]``; the frames of one are augmented alike. Process ``rank`` of ``world``
-        gets every world-th image of each batch, augmented as one process would.
+        gets every world-th image of each batch, augmented as one process would. The first ``start`` are left out.
         """
         ...
 
@@ -149,8 +157,10 @@ class _MemoryLoader:
         self.padding = round(data.crop_padding * size / side) if train else 0
         self.flip = data.flip and train
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        for number, batch in enumerate(batches):
+    def __call__(
+        self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1, start: int = 0
+    ) -> Iterator[Batch]:
+        for number, batch in enumerate(itertools.islice(batches, start, None), start):
             index = batch[rank::world].to(self.device)
             images = self.images[index]
             if self.padding or self.flip:
@@ -278,16 +288,31 @@ class _Plan:
 
     def __init__(self, paths: Sequence[str], seed: int) -> None:
         self.paths, self.seed, self.epoch, self.share = paths, seed, 0, slice(None)
+        self.first = 0
         self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        epoch, share = self.epoch, self.share  # another epoch may be asked for before this one is read to its end
-        for number, batch in enumerate(self.batches):
+        epoch, share, first = (
+            self.epoch,
+            self.share,
+            self.first,
+        )  # another epoch may be asked for before this one is read to its end
+        for number, batch in enumerate(self.batches, first):
             places = range(len(batch))[share]
             yield [(self.paths[batch[k]], draw_key(self.seed, epoch, number, k)) for k in places]
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def _begin_worker(_: int) -> None:
+    """End with the process that started this one, and leave SIGTERM, which Slurm sends to all, to that process."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # before that was set
+            os._exit(1)
 
 
 def _as_is(batch: Any) -> Any:
@@ -323,15 +348,18 @@ class _FileLoader:
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers else None,  # a fork of a process with threads can hang
             generator=torch.Generator(),
+            worker_init_fn=_begin_worker,
         )
 
-    def __call__(self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    def __call__(
+        self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1, start: int = 0
+    ) -> Iterator[Batch]:
         if self.loader is None:
             raise LongtailError("this loader is closed: make a new one")
         if self.loader.num_workers:
             leave_unguarded_script()
-        indices = [batch.cpu() for batch in batches]
-        self.plan.batches, self.plan.epoch = [index.tolist() for index in indices], epoch
+        indices = [batch.cpu() for batch in batches][start:]
+        self.plan.batches, self.plan.epoch, self.plan.first = [index.tolist() for index in indices], epoch, start
         self.plan.share = slice(rank, None, world)
         try:
             for index, images in zip((index[rank::world] for index in indices), self.loader, strict=True):

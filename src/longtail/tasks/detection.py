@@ -123,20 +123,22 @@ class DetectionTask:
         return split
 
     # -- batches -------------------------------------------------------------------------------------------------------
-    def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[Batch]:
+    def train_batches(self, batches: Iterable[Tensor], *, epoch: int, start: int = 0) -> Iterator[Batch]:
         """This process's share of each global batch of training rows: images in [0, 1], and their targets.
+
+        An epoch that is continued leaves out its first ``start`` batches.
 
         A flip is a function of (seed, epoch, batch, position in the batch) alone.
         """
         jobs = (
             [(row, draw_key(self.seed, epoch, number, k) % 2 == 1) for k, row in enumerate(batch.tolist())]
-            for number, batch in enumerate(batches)
+            for number, batch in enumerate(itertools.islice(batches, start, None), start)
         )
         yield from self._read("train", (job[self.rank :: self.world] for job in jobs))
 
-    def meta_batches(self, size: int, steps: int, *, epoch: int) -> Iterator[None]:
+    def meta_batches(self, size: int, steps: int, *, epoch: int, start: int = 0) -> Iterator[None]:
         """Nothing for each step: no method for boxes asks for held-out batches in training."""
-        return itertools.repeat(None, steps)
+        return itertools.repeat(None, steps - start)
 
     def features(self, model: nn.Module, head: nn.Module, split: str) -> tuple[Tensor, Tensor]:
         """Not for boxes: methods that ask for the classifier's input are made for whole images."""

@@ -139,11 +139,18 @@ class ImageTask:
         last = torch.channels_last_3d if self.data.frames else torch.channels_last
         return model.to(self.device, memory_format=last)  # pyright: ignore[reportCallIssue]
 
-    def train_batches(self, batches: Iterable[Tensor], *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``."""
-        return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
+    def train_batches(
+        self, batches: Iterable[Tensor], *, epoch: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``.
 
-    def meta_batches(self, size: int, steps: int, *, epoch: int) -> Iterator[tuple[Tensor, Tensor] | None]:
+        An epoch that is continued leaves out its first ``start`` batches.
+        """
+        return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
+
+    def meta_batches(
+        self, size: int, steps: int, *, epoch: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor] | None]:
         """This process's share of a class-balanced batch of ``size`` held-out samples a step, augmented as in training.
 
         The classes take turns, and each runs through its samples in shuffled order; classes that the held-out split
@@ -153,13 +160,13 @@ class ImageTask:
             LongtailError: a process would have no sample in a batch.
         """
         if not size:
-            return itertools.repeat(None, steps)
+            return itertools.repeat(None, steps - start)
         if size < self.world:
             raise LongtailError(f"meta_batch is {size}: {self.world} processes need at least one sample each")
         sampler = ClassAwareSampler(self.split("val").labels, num_samples=steps * size, seed=self._settings["seed"])
         sampler.set_epoch(epoch)
         batches = sampler.indices().split(size)
-        return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world)
+        return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
     def use(self, model: nn.Module, criterion: Any) -> None:
         """Nothing to prepare: the loss calls the criterion, and a classifier is judged by its logits alone."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import safetensors.torch
 import torch
@@ -26,6 +28,7 @@ __all__ = [
     "atomic",
     "check_place",
     "check_table",
+    "digest_of",
     "intact",
     "json_text",
     "load_state",
@@ -60,18 +63,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:
-    out = io.StringIO()
+def _write_rows(out: TextIO, columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, header: bool) -> None:
     writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
     if header:
         writer.writeheader()
     writer.writerows({name: quoted(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = _csv_text(columns, rows, header=True)
-    atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
+    """Write all rows, one after the other: they may come from a generator."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", encoding="utf-8", newline="") as f:
+            _write_rows(f, columns, rows, header=True)
+
+    atomic(path, write)
 
 
 TABLES = (".json", ".jsonl", ".csv")
@@ -104,12 +110,19 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows, and the header if the file is new. A kill can tear the last line: `read_csv` leaves such a line out."""
-    with open(path, "a", encoding="utf-8") as f:
-        f.write(_csv_text(columns, rows, header=f.tell() == 0))
+def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Add rows, and the header if the file is new; returns what was added.
+
+    A kill can tear the last line: `read_csv` leaves such a line out.
+    """
+    with open(path, "ab") as f:
+        text = io.StringIO()
+        _write_rows(text, columns, rows, header=f.tell() == 0)
+        content = text.getvalue().encode()
+        f.write(content)
         f.flush()
         os.fsync(f.fileno())
+    return content
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -126,6 +139,15 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return [{name: unquoted(value) for name, value in row.items()} for row in rows]
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, as ``sha256sum`` prints it."""
+    try:
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise LongtailError(f"{path} is missing: restore it, or start again in another folder") from None
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; `load_state` reads them without running code."""
     content = io.BytesIO()  # torch.save hides what the system says when it writes to a file itself
@@ -135,6 +157,9 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums that it writes
+            if (part := parts.testzip()) is not None:
+                raise ValueError(part)
         with warnings.catch_warnings(action="ignore"):  # about pickles, which are refused
             return dict(torch.load(path, map_location="cpu", weights_only=True))
     except OSError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
+import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -23,10 +25,10 @@ from longtail.training.configfile import read_config
 from longtail.training.files import (
     append_csv,
     atomic,
+    digest_of,
     load_state,
     load_weights,
     locked,
-    read_csv,
     read_json,
     save_state,
     save_weights,
@@ -48,6 +50,17 @@ DIFFICULTY = (
 HARD = ("epoch", "class", "seen", "hard")
 PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
 SPLITS = "splits.csv.gz"
+_TABLES = {"history.csv": HISTORY, "difficulty.csv": DIFFICULTY, "hard.csv": HARD}
+_FINAL = (
+    *_TABLES,
+    "data.json",
+    SPLITS,
+    "per_class.csv",
+    "confusion.csv",
+    "model.safetensors",
+    "model_best.safetensors",
+)
+_PIECE = 1 << 20
 CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "frame_cache", "trackers", "workers")
@@ -76,6 +89,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        self._files: dict[str, str] = {}  # digests of what a checkpoint counts on
+        self._tables: dict[str, tuple[Any, int]] = {}  # running digest and size of the CSV files
 
     # -- what state the folder is in -----------------------------------------------------------------------------------
     @property
@@ -181,26 +196,109 @@ class RunFolder:
         """The last whole checkpoint, or None.
 
         Args:
-            rewrite: Take the rows of later epochs out of the CSV files (one process only).
+            rewrite: Look whether everything beside it is as it was then, and take the rows of later epochs out of the
+                CSV files (one process only).
+
+        Raises:
+            LongtailError: the checkpoint, or a file that it counts on, is missing or not what it was.
         """
         path = self.path / "checkpoint" / "last.pt"
         state = load_state(path) if self.begun else None
         if state is not None and not _is_checkpoint(state):
             raise LongtailError(f"{path} is no checkpoint of a run: remove it to start again from epoch 1")
-        if not rewrite:
-            return state
-        done = state["epoch"] if state else 0
-        for name, columns in (("history.csv", HISTORY), ("difficulty.csv", DIFFICULTY), ("hard.csv", HARD)):
-            rows = read_csv(self.path / name)
-            if rows and not set(rows[0]) <= set(columns):
-                raise LongtailError(
-                    f"{self.path / name} is damaged (its first line): restore it or choose another --out"
-                )
-            before = {str(epoch) for epoch in range(1, done + 1)}
-            kept = [row for row in rows if row.get("epoch") in before]
-            if (self.path / name).is_file():
-                write_csv(self.path / name, columns, kept)
+        if rewrite:
+            self._check_files(state)
+            self._cut_tables(state)
+            for torn in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoint/.*.tmp")):  # of a killed process
+                torn.unlink()
         return state
+
+    def _check_files(self, state: dict[str, Any] | None) -> None:
+        """Compare the files that the checkpoint counts on with their digests; an earlier version wrote none."""
+        names = [name for name in ("data.json", SPLITS) if (self.path / name).is_file()]
+        if state is not None and state["best"]["epoch"]:
+            names.append(f"checkpoint/{_best_name(state)}")
+        self._files = {name: digest_of(self.path / name) for name in names}
+        for name, digest in {} if state is None else state.get("files", {}).items():
+            if self._files.get(name) != digest:
+                raise LongtailError(
+                    f"{self.path / name} is not what it was (its SHA-256 is another): restore it, or start again in "
+                    "another folder"
+                )
+
+    def _cut_tables(self, state: dict[str, Any] | None) -> None:
+        self._tables = {}
+        for name, columns in _TABLES.items():
+            then = None if state is None else state.get("tables", {}).get(name)
+            if then is not None:
+                self._cut(name, columns, then)
+            elif state is not None and "tables" not in state:  # of an earlier version
+                self._cut_by_epoch(name, columns, state["epoch"])
+            else:
+                (self.path / name).unlink(missing_ok=True)
+
+    def _cut(self, name: str, columns: Sequence[str], then: dict[str, Any]) -> None:
+        """Cut a CSV file to what it was at the checkpoint, if that is still there."""
+        path, size = self.path / name, then["bytes"]
+        content = hashlib.sha256()
+        try:
+            with open(path, "rb+") as f:
+                header = f.readline()
+                f.seek(0)
+                for start in range(0, size, _PIECE):
+                    content.update(f.read(min(_PIECE, size - start)))
+                if content.hexdigest() != then["sha256"]:
+                    raise LongtailError(
+                        f"{path} is not what it was when the last epoch ended (rows are missing or changed): restore "
+                        "it, or start again in another folder"
+                    )
+                f.truncate(size)
+        except FileNotFoundError:
+            raise LongtailError(f"{path} is missing: restore it, or start again in another folder") from None
+        if header.decode(errors="replace").strip().split(",") != list(columns):  # a version with other columns
+            self._cut_by_epoch(name, columns, None)
+            return
+        self._tables[name] = (content, size)
+
+    def _cut_by_epoch(self, name: str, columns: Sequence[str], done: int | None) -> None:
+        """Rewrite a CSV file with all columns, row by row, up to an epoch."""
+        path = self.path / name
+        if not path.is_file():
+            if name == "hard.csv":
+                return
+            raise LongtailError(f"{path} is missing: restore it, or start again in another folder")
+        found: set[int] = set()
+
+        def rows(file: TextIO) -> Iterator[dict[str, str]]:
+            reader = csv.DictReader(file)
+            if not set(reader.fieldnames or ()) <= set(columns):
+                raise LongtailError(f"{path} is damaged (its first line): restore it or choose another --out")
+            for row in reader:
+                epoch = row.get("epoch") or ""
+                whole = None not in row and None not in row.values()
+                if whole and epoch.isdecimal() and (done is None or int(epoch) <= done):
+                    found.add(int(epoch))
+                    yield {column: row.get(column, "") for column in columns}
+
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            try:
+                write_csv(path, columns, rows(file))
+            except csv.Error as error:
+                raise LongtailError(f"{path} is damaged ({error}): restore it or choose another --out") from None
+        if done is not None and name != "hard.csv" and found != set(range(1, done + 1)):
+            raise LongtailError(
+                f"{path} has rows of {len(found)} epochs and the checkpoint is of epoch {done}: restore it, or start "
+                "again in another folder"
+            )
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256")
+        self._tables[name] = (content, path.stat().st_size)
+
+    def _append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        added = append_csv(self.path / name, _TABLES[name], rows)
+        content, size = self._tables.get(name) or (hashlib.sha256(), 0)
+        content.update(added)
+        self._tables[name] = (content, size + len(added))
 
     def record(
         self,
@@ -215,10 +313,10 @@ class RunFolder:
             classes: Columns of ``difficulty.csv``, each ``[C]``; NaN becomes an empty cell.
             hard: Rows of ``hard.csv``.
         """
-        append_csv(self.path / "history.csv", HISTORY, [history])
-        append_csv(self.path / "difficulty.csv", DIFFICULTY, _class_rows(history["epoch"], classes))
+        self._append("history.csv", [history])
+        self._append("difficulty.csv", _class_rows(history["epoch"], classes))
         if hard:
-            append_csv(self.path / "hard.csv", HARD, hard)
+            self._append("hard.csv", hard)
 
     def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
         """Put ``state`` in place of the previous checkpoint in one step.
@@ -229,10 +327,13 @@ class RunFolder:
         """
         folder = self.path / "checkpoint"
         folder.mkdir(exist_ok=True)
-        name = f"best-{state['best']['epoch']}.safetensors"
+        name = _best_name(state)
         if best is not None:
             save_weights(folder / name, best)
-        save_state(folder / "last.pt", state)
+            self._files[f"checkpoint/{name}"] = digest_of(folder / name)
+        self._files = {f: d for f, d in self._files.items() if not f.startswith("checkpoint/") or f.endswith(name)}
+        tables = {f: {"bytes": size, "sha256": content.hexdigest()} for f, (content, size) in self._tables.items()}
+        save_state(folder / "last.pt", state | {"files": self._files, "tables": tables})
         for old in folder.glob("best-*.safetensors"):
             if old.name != name:
                 old.unlink()
@@ -245,6 +346,22 @@ class RunFolder:
         from torchvision.transforms.functional import to_pil_image
 
         atomic(self.path / name, lambda p: to_pil_image(pixels).save(p, format="PNG"))
+
+    def verify(self, *names: str) -> None:
+        """Compare files of a finished run with ``digests.json``; an earlier version wrote none.
+
+        Raises:
+            LongtailError: one is missing or not what it was.
+        """
+        if not (self.path / "digests.json").is_file():
+            return
+        digests = read_json(self.path / "digests.json")
+        for name in names:
+            if not isinstance(digests, dict) or digests.get(name) != digest_of(self.path / name):
+                raise LongtailError(
+                    f"{self.path / name} is not what it was when the run ended (its SHA-256 is another than in "
+                    "digests.json): restore it, or train the run again"
+                )
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def finish(
@@ -277,6 +394,8 @@ class RunFolder:
                 count = int(evaluation.confusion[true, predicted])
                 confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
         write_csv(self.path / "confusion.csv", CONFUSION, confusion)
+        written = [name for name in _FINAL if (self.path / name).is_file()]
+        write_json(self.path / "digests.json", {name: digest_of(self.path / name) for name in written})
         write_json(self.path / "metrics.json", metrics)
 
 
@@ -294,3 +413,7 @@ def _class_rows(epoch: int, columns: Mapping[str, torch.Tensor]) -> Iterator[dic
     for c, values in enumerate(zip(*(column.tolist() for column in columns.values()), strict=True)):
         known = {name: value if value == value else "" for name, value in zip(columns, values, strict=True)}
         yield {"epoch": epoch, "class": c} | known
+
+
+def _best_name(state: dict[str, Any]) -> str:
+    return f"best-{state['best']['epoch']}.safetensors"

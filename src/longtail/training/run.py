@@ -24,13 +24,14 @@ from longtail.data import Split
 from longtail.data.record import SplitRecord, check_splits, record_splits
 from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty
-from longtail.errors import LongtailError
+from longtail.errors import LongtailError, Terminated
 from longtail.guard import leave_unguarded_script
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
 from longtail.tasks.image import Evaluation
 from longtail.training.attach import attach, holds
 from longtail.training.config import RunConfig
+from longtail.training.ending import Ending, random_state, set_random_state
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
 from longtail.training.hints import hints
@@ -84,6 +85,7 @@ def train(
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
     task = make_task(config, accelerator, method, record=record)
+    ending = Ending()
     try:
         if record is not None and main and (changes := check_splits(record, task.data)):
             raise LongtailError(
@@ -92,10 +94,12 @@ def train(
             )
         if record is None and folder.begun:
             progress.note(f"{folder.path} does not tell its splits (an earlier version began it): they are cut anew")
-        loop = _Loop(config, folder, accelerator, task, method, progress, record)
+        loop = _Loop(config, folder, accelerator, task, method, progress, record, ending)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
-        with folder.claimed(config) if main else contextlib.nullcontext():
-            metrics = loop.conclude(loop.run())
+        with folder.claimed(config) if main else contextlib.nullcontext(), ending.heard():
+            best = loop.run()
+            ending.now()
+            metrics = loop.conclude(best)
     finally:
         progress.stop()
         task.close()
@@ -140,11 +144,12 @@ class _Loop:
         method: Method,
         progress: Progress,
         record: SplitRecord | None = None,
+        ending: Ending | None = None,
     ) -> None:
         assert config.model and config.epochs and config.batch_size and config.weight_decay is not None
         self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
         self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
-        self.record = record
+        self.record, self.ending = record, ending or Ending()
         torch.manual_seed(seed_of("model", config.seed))
         self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(
@@ -172,18 +177,23 @@ class _Loop:
         state = self.folder.load_checkpoint(rewrite=self.main)
         self.accelerator.wait_for_everyone()
         done = state["epoch"] if state else 0
+        inside = None if state is None else state.get("inside")  # ended within an epoch
+        position = done if inside is None else done + 0.5
         best = state["best"] if state else {"epoch": 0, "score": -1.0}
-        if done:
+        if inside is not None:
+            self.progress.note(f"continuing after step {inside['step']} of epoch {done + 1} of {self.epochs}")
+        elif done:
             self.progress.note(f"continuing after epoch {done} of {self.epochs}")
         self.progress.start(epochs=self.epochs, done=done)
         bounds = stage_bounds(self.parts.stages, self.epochs)
         for stage, first, end in bounds:
             self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=(first > 0 or stage.measure) and done <= first, prepare=done <= first)
-            if state is not None and first < done <= end:
+            self.enter(stage, measure=(first > 0 or stage.measure) and position <= first, prepare=position <= first)
+            if state is not None and first < position <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
-                best = self.epoch(epoch, best)
+                best = self.epoch(epoch, best, inside if epoch == done else None)
+                self.ending.now()
         return best
 
     def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
@@ -227,12 +237,18 @@ class _Loop:
             self.forward = nn.parallel.DistributedDataParallel(self.forward)
 
     # -- one epoch -----------------------------------------------------------------------------------------------------
-    def epoch(self, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
-        """Train, measure, record and save one epoch; returns the record of the best epoch so far."""
+    def epoch(self, epoch: int, best: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Train, measure, record and save one epoch; returns the record of the best epoch so far.
+
+        Args:
+            epoch: Its number from 0.
+            best: The record so far.
+            inside: Where this epoch was left, and what else it takes to go on there.
+        """
         start = time.perf_counter()
         torch.manual_seed(seed_of("epoch", self.config.seed, epoch, self.accelerator.process_index))
         acting = self._acting()
-        row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch)
+        row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch, best, inside)
         largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
         self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
         held_out = self._measure()
@@ -274,7 +290,7 @@ class _Loop:
             return {"weight": torch.ones_like(self.difficulty.weight)}
         return {"weight": self.difficulty.weight.clone(), "tau": float(self.difficulty.tau)}
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+    def _train_epoch(self, epoch: int, best: dict[str, Any], inside: dict[str, Any] | None) -> dict[str, Any]:
         config, world = self.config, self.accelerator.num_processes
         assert config.batch_size and self.optimizer is not None
         order = epoch_order(self.sampler, len(self.task.data.train), seed=config.seed, epoch=epoch)
@@ -284,9 +300,14 @@ class _Loop:
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
         learner = self.difficulty if self._observer is None else None  # measured on the training batches
         rate = self._rate(epoch)
-        meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch)
-        loader = timed(zip(self.task.train_batches(batches, epoch=epoch), meta, strict=True))
-        for i, ((batch, held_out), waited) in enumerate(loader):
+        start = 0
+        if inside is not None:
+            start, total = inside["step"], inside["total"].to(total.device)
+            self.hard.counts = inside["hard"].to(self.hard.counts)
+            set_random_state(inside["random"])
+        meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch, start=start)
+        loader = timed(zip(self.task.train_batches(batches, epoch=epoch, start=start), meta, strict=True))
+        for i, ((batch, held_out), waited) in enumerate(loader, start):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(epoch + i / len(batches))
             with self.accelerator.autocast(), _batch_norm_told(config):
@@ -308,9 +329,20 @@ class _Loop:
             if i % 50 == 49:
                 self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
             self.progress.step(i + 1, len(batches))
+            if self.ending.asked:
+                self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
+                self._save_inside(epoch, best, {"step": i + 1, "total": total.cpu(), "hard": self.hard.counts.cpu()})
         total = self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}")
         mean = total / sum(map(len, batches))
         return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
+
+    def _save_inside(self, epoch: int, best: dict[str, Any], inside: dict[str, Any]) -> None:
+        """Save what it takes to go on within an epoch, and end."""
+        if self.accelerator.num_processes > 1:  # each would have its own share to save: the last epoch is kept
+            raise Terminated(f"asked to end (SIGTERM) in epoch {epoch + 1}: the checkpoint of epoch {epoch} is kept")
+        state = self.state_dict(epoch, best) | {"inside": inside | {"random": random_state()}}
+        self.folder.checkpoint(state)
+        raise Terminated(f"asked to end (SIGTERM): saved after step {inside['step']} of epoch {epoch + 1}")
 
     def _loss(self, batch: Any, held_out: Any) -> dict[str, Tensor]:
         """Forward pass and loss of one batch, by the stage's ``step`` if it has one."""

@@ -56,6 +56,7 @@ class Trained:
             raise LongtailError(f"{folder.path}: {error}") from None
         which = weights or self.config.final
         path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
+        folder.verify("data.json", path.name)
         try:
             model.load_state_dict(load_weights(path))
         except RuntimeError as error:
