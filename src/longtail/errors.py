@@ -1,4 +1,4 @@
-"""The exception type for mistakes that the user can mend, what any exception says, and the one of a run that must end."""
+"""The exception type for mistakes that the user can mend, what any exception says, and how a run ends when asked to."""
 
 from __future__ import annotations
 
