@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
+from clear import assert_clear
 from longtail.errors import LongtailError
 from longtail.functional import difficulty_shift, difficulty_weights, dynamic_tau, performance_bias
 
@@ -247,7 +248,7 @@ def test_a_mistake_is_one_clear_line(arguments, message):
     arguments = {"performance": torch.tensor([0.2, 0.8])} | arguments
     with pytest.raises(LongtailError, match=message) as error:
         difficulty_weights(arguments.pop("performance"), **arguments)
-    assert "\n" not in str(error.value)
+    assert_clear(error.value)
 
 
 def test_an_accuracy_that_rounds_to_above_one_is_accepted():

@@ -300,7 +300,7 @@ def _weights(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@reader("weights", _weights)
+@reader("weights", _weights, share=300)
 def read_weights(folder: Path) -> Any:
     from longtail.models import final_linear
     from longtail.models.weights import load_weights
@@ -352,7 +352,7 @@ def _begun(folder: Path) -> list[Path]:
     return [path for path in files if path.name not in late]
 
 
-@reader("a run that goes on", _begun, share=60, writes=True)
+@reader("a run that goes on", _begun, share=40, writes=True)
 def continue_run(folder: Path) -> Any:
     from longtail.cli import _parse
     from longtail.training.config import RunConfig
@@ -363,7 +363,7 @@ def continue_run(folder: Path) -> Any:
     return train(RunConfig(**fields), folder / "run")
 
 
-@reader("a run folder that is continued", _begun, writes=True)
+@reader("a run folder that is continued", _begun, share=200, writes=True)
 def read_run_folder(folder: Path) -> Any:
     from longtail.training.folder import RunFolder
 
@@ -375,7 +375,7 @@ def read_run_folder(folder: Path) -> Any:
         run.best_weights(state["best"]["epoch"])
 
 
-@reader("a trained run", _run, share=300)
+@reader("a trained run", _run, share=200)
 def read_trained(folder: Path) -> Any:
     from longtail.training.apply import load_run
 
@@ -384,7 +384,7 @@ def read_trained(folder: Path) -> Any:
     return trained.model(torch.zeros(1, trained.info["channels"], side, side))
 
 
-@reader("a trained run that predicts", _run, share=60, names=False)
+@reader("a trained run that predicts", _run, share=40, names=False)
 def predict_with(folder: Path) -> Any:
     from PIL import Image
 
@@ -408,7 +408,7 @@ def _boxes_run(folder: Path) -> list[Path]:
     return [folder / "run" / name for name in ("config.json", "data.json", "metrics.json")]
 
 
-@reader("a trained detector", _boxes_run, share=40)
+@reader("a trained detector", _boxes_run, share=15)
 def read_detector(folder: Path) -> Any:
     from longtail.training.apply import load_run
     from longtail.training.apply_boxes import find_objects
@@ -436,7 +436,7 @@ def _one_bad_of_four(folder: Path) -> tuple[Any, Any]:
     return runs, broken
 
 
-@reader("runs of a report", _comparison)
+@reader("runs of a report", _comparison, share=300)
 def read_runs(folder: Path) -> Any:
     from longtail.report.comparison import compare, headline
     from longtail.report.tables import csv_text, difference_table, method_table, paired_rows, result_rows, summary_rows
@@ -454,7 +454,7 @@ def read_runs(folder: Path) -> Any:
         difference_table(one, one.brief)
 
 
-@reader("a whole report", _comparison, share=15, writes=True)
+@reader("a whole report", _comparison, share=5, writes=True)
 def write_whole_report(folder: Path) -> Any:
     from longtail.report import write_report
 
@@ -474,14 +474,14 @@ def _tables(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/*.csv"))
 
 
-@reader("tables of results", _tables, writes=True)
+@reader("tables of results", _tables, share=100, writes=True)
 def merge_tables(folder: Path) -> Any:
     from longtail.paper.results import merge
 
     return merge(folder / "source", folder / "target")
 
 
-@reader("runs of a table", _run, share=300)
+@reader("runs of a table", _run, share=200)
 def read_runs_of_a_table(folder: Path) -> Any:
     from longtail.paper.figure4 import _hard, groups
     from longtail.paper.results import _run_row

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from clear import assert_clear
 from longtail import methods
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats, Method, Parts, check_method, cite, get_method, list_methods
@@ -65,7 +66,7 @@ def test_an_illegal_hyperparameter_is_one_clear_line(name, arguments, message):
     with pytest.raises(LongtailError) as error:
         get_method(name, **arguments)
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert_clear(error.value)
 
 
 @every_method
