@@ -335,7 +335,8 @@ def varied(c: Comparison) -> str | None:
     if all(digests):
         names = [name for name in digests[0] if len({digest.get(name) for digest in digests}) > 1]
         if names:
-            return f"Each seed has its own {' and '.join(names)} split, besides its own initialisation and order."
+            told = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+            return f"Each seed has its own {told} split, besides its own initialisation and order."
     if all(digests) or len(data_seeds) == 1:
         seed = data_seeds.pop() if len(data_seeds) == 1 else ""
         fixed = "" if not seed else f" (data seed {seed})"
