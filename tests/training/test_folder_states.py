@@ -150,6 +150,6 @@ def test_a_comparison_takes_its_options_from_a_run(finished, tmp_path, capsys):
     first = snapshot(tmp_path / "cdb-w")
     capsys.readouterr()
     assert main([*words, "ce"]) == 0  # trains what is missing
-    assert "is finished already" in capsys.readouterr().out
+    assert "1 finished already, 1 to train" in capsys.readouterr().out
     assert snapshot(tmp_path / "cdb-w") == first
     assert (tmp_path / "ce" / "seed-0" / "metrics.json").is_file()

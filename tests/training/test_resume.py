@@ -67,7 +67,7 @@ def test_killed_over_and_over(longer, tmp_path):
     """A run that never lives for long ends like one in a single go."""
     words, whole = longer
     deaths = 0
-    while run([*words, "--out", tmp_path / "run"], die_at=-7).wait() != 0:
+    while run([*words, "--out", tmp_path / "run"], die_at=-8).wait() != 0:
         deaths += 1
         assert deaths < 20
     assert deaths >= 2
