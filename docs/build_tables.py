@@ -5,33 +5,45 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- results: table1 mnist-99 mnist-199 -->  ...  <!-- /results -->     a table of results/paper.csv, its columns
     <!-- results: table1 mnist-99 | ce cdb-w -->  ...  <!-- /results -->    the same with these rows only
                                                                            without any: the command that makes it
+    <!-- paired: comparison digits | ce cdb-w | vs cb -->  ...  <!-- /paired -->   rows vs and cb against ce and cdb-w:
+                                                          differences paired by seed with 95 % intervals, paper-runs.csv
+    <!-- number: table1 mnist-99 cdb-w std -->0.50<!-- /number -->          one number, in running text
     <!-- benchmarks -->  ...  <!-- /benchmarks -->                          results/benchmarks.csv
     <!-- defaults -->  ...  <!-- /defaults -->                              results/defaults.csv
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
     <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
 
-Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which pages are out of date (exit code 1).
+A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
+``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs), ``n``
+or ``paper`` (the mean that the paper prints). ``below`` is OTHER - ROW and ``above`` ROW - OTHER, paired by seed:
+their mean, or ``interval``, ``both``, ``least`` and ``most`` (of the seeds). ``times`` is the ratio of the means.
+DIGITS is 2 unless it is said.
+
+It fills the head of each recipe in ``src/longtail/paper`` (result, time, hardware, command).
+
+Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which files are out of date (exit code 1).
 """
 
 from __future__ import annotations
 
-import csv
+import math
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = "results|benchmarks|defaults|options|defer|start"
+sys.path.insert(0, str(ROOT / "docs"))
+
+import recipe_heads  # noqa: E402
+from measured import Results, interval, read, with_spread  # noqa: E402
+
+from longtail.report.statistics import Paired, rounded  # noqa: E402
+
+KINDS = "results|paired|benchmarks|defaults|options|defer|start"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file; none if the file does not exist."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -39,18 +51,11 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def ours(row: dict[str, str]) -> str:
-    """Mean and standard deviation over seeds, and how many seeds."""
-    spread = f" ± {float(row['std']):.2f}" if row["std"] and int(row["n"]) > 1 else ""
-    return f"{float(row['mean']):.2f}{spread} ({row['n']})"
-
-
-def results_table(rows: list[dict[str, str]], table: str, columns: list[str], names: list[str]) -> str:
+def results_table(results: Results, table: str, columns: list[str], names: list[str]) -> str:
     """One line a method; for each column our mean ± std (number of seeds), beside what the paper prints if it does."""
-    rows = [row for row in rows if row["table"] == table and (not columns or row["column"] in columns)]
+    rows = [row for row in results.rows if row["table"] == table and (not columns or row["column"] in columns)]
     rows = [row for row in rows if not names or row["row"] in names]
     columns = columns or list(dict.fromkeys(row["column"] for row in rows))
-    cells = {(row["row"], row["column"]): row for row in rows}
     printed = {row["column"] for row in rows if row["paper"] and not table.endswith("-small")}  # of the full size only
     header = [""]
     for column in columns:
@@ -59,12 +64,75 @@ def results_table(rows: list[dict[str, str]], table: str, columns: list[str], na
     for name in dict.fromkeys(row["row"] for row in rows):
         line = [f"`{name}`"]
         for column in columns:
-            cell = cells.get((name, column))
-            line.append(ours(cell) if cell else "–")
+            cell = results.cells.get((table, column, name))
+            line.append(with_spread(cell) if cell else "–")
             if column in printed:
                 line.append(cell["paper"] or "–" if cell else "–")
         body.append(line)
     return markdown(header, body) if body else ""
+
+
+def paired_table(results: Results, table: str, column: str, others: list[str], names: list[str]) -> str:
+    """One line a row, one column a baseline; row - baseline with its 95 % interval, and in how many seeds."""
+    body = []
+    for name in names:
+        line = [f"`{name}`"]
+        for other in others:
+            found = None if name == other else results.difference((table, column, name), (table, column, other))
+            told = "" if found is None else f"{rounded(found.mean, sign=True)} {interval(found)} ({found.n})"
+            line.append(told.replace("  ", " ") or "–")
+        body.append(line)
+    return markdown(["", *(f"against `{other}`" for other in others)], body)
+
+
+def number(results: Results, text: str) -> str:
+    """What a ``number`` marker asks for; raises ValueError where the results do not hold it."""
+    words = text.split()
+    digits = int(words.pop()[1:]) if re.fullmatch(r"\.\d", words[-1]) else 2
+    table, column, row, *rest = words
+    cell = results.cells[table, column, row]
+    if rest and rest[0] in ("below", "above", "times"):
+        relation, place, *what = rest
+        at, _, name = place.rpartition("/")
+        other = (table, at or column, name)
+        if relation == "times":
+            return rounded(float(cell["mean"]) / float(results.cells[other]["mean"]), digits)
+        pair = ((table, column, row), other)
+        found = results.difference(*(pair if relation == "above" else pair[::-1]))
+        if found is None:
+            raise ValueError("no seed in common")
+        return _of_difference(results, found, pair, relation, *what, digits=digits)
+    (what,) = rest or ["mean"]
+    runs = results.runs.get((table, column, row), {}).values()
+    if what == "last":
+        return rounded(math.fsum(float(run["last_test"]) for run in runs) / len(runs), digits)
+    if what == "spread":
+        return f"{rounded(float(cell['mean']), digits)} ± {rounded(float(cell['std']), digits)}"
+    if what == "se":
+        return rounded(float(cell["std"]) / math.sqrt(int(cell["n"])), digits)
+    if what == "paper":
+        return rounded(float(cell["paper"].partition(" ")[0]), digits)
+    if what in ("mean", "std"):
+        return rounded(float(cell[what]), digits)
+    if what == "n":
+        return cell["n"]
+    raise ValueError(f"no {what!r}")
+
+
+def _of_difference(
+    results: Results, found: Paired, pair: tuple, relation: str, what: str = "mean", *, digits: int
+) -> str:
+    if what in ("interval", "both"):
+        between = interval(found, digits)
+        return between if what == "interval" else f"{rounded(found.mean, digits)} {between}"
+    if what in ("least", "most"):
+        ours, theirs = (results.runs[cell] for cell in pair)
+        sign = 1 if relation == "above" else -1
+        each = [sign * (float(ours[s]["test"]) - float(theirs[s]["test"])) for s in ours if s in theirs]
+        return rounded({"least": min, "most": max}[what](each), digits)
+    if what != "mean":
+        raise ValueError(f"no {what!r}")
+    return rounded(found.mean, digits)
 
 
 def benchmarks_table(rows: list[dict[str, str]]) -> str:
@@ -82,11 +150,7 @@ def defaults_table(rows: list[dict[str, str]]) -> str:
         line = [f"`{' '.join((method, options)).strip()}`"]
         for task in tasks:
             cell = cells.get((method, options, task))
-            line += (
-                [ours(cell | {"mean": cell["last"], "std": cell["last_std"]}), cell["last_quarter"]]
-                if cell
-                else ["–"] * 2
-            )
+            line += [with_spread(cell, mean="last", std="last_std"), cell["last_quarter"]] if cell else ["–"] * 2
         body.append(line)
     header = ["", *(title for task in tasks for title in (f"{task}: last epoch", "last quarter"))]
     return markdown(header, body) if body else ""
@@ -94,6 +158,7 @@ def defaults_table(rows: list[dict[str, str]]) -> str:
 
 def fill(text: str, root: Path = ROOT) -> str:
     """The page's text with every pair of markers filled."""
+    results = Results(root / "results")
 
     def replace(match: re.Match[str]) -> str:
         opening, kind, arguments, _, closing = match.groups()
@@ -102,27 +167,46 @@ def fill(text: str, root: Path = ROOT) -> str:
         elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()
-            table = results_table(read(root / "results" / "paper.csv"), name, columns, names.split())
+            table = results_table(results, name, columns, names.split())
             scale = " --scale small" if name.endswith("-small") else ""
             command = f"longtail reproduce {name.removesuffix('-small')} --columns {' '.join(columns)}{scale}"
             table = table or f"Not run yet: `{command}`.\n"
+        elif kind == "paired":
+            (table, column), others, names = (part.split() for part in arguments.split("|"))
+            table = paired_table(results, table, column, others, names)
         else:
             table = defaults_table(read(root / "results" / f"{kind}.csv"))
         return f"{opening}\n\n{table}\n{closing}" if table else f"{opening}{closing}"
 
-    return MARKERS.sub(replace, text)
+    def inline(match: re.Match[str]) -> str:
+        opening, arguments, _, closing = match.groups()
+        try:
+            return f"{opening}{number(results, arguments)}{closing}"
+        except (KeyError, ValueError, ZeroDivisionError) as error:
+            raise SystemExit(f"results/*.csv hold no number {arguments!r} ({error!r})") from error
+
+    return NUMBERS.sub(inline, MARKERS.sub(replace, text))
+
+
+def outputs() -> Iterator[tuple[Path, str]]:
+    """Every file that holds measured numbers, and what it should hold."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        yield page, fill(page.read_text(encoding="utf-8"))
+    results = Results(ROOT / "results")
+    for recipe in sorted((ROOT / "src" / "longtail" / "paper").glob("*.py")):
+        if recipe.stem.startswith(("table", "figure", "comparison")):
+            yield recipe, recipe_heads.filled(recipe.read_text(encoding="utf-8"), recipe.stem, results)
 
 
 def main(arguments: list[str]) -> int:
     stale = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = page.read_text(encoding="utf-8")
-        if (filled := fill(text)) != text:
-            stale.append(page.relative_to(ROOT))
+    for path, text in outputs():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.relative_to(ROOT))
             if "--check" not in arguments:
-                page.write_text(filled, encoding="utf-8")
-    for page in stale:
-        print(page)
+                path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(path)
     return int("--check" in arguments and bool(stale))
 
 

@@ -142,3 +142,40 @@ def test_a_table_shows_what_the_results_hold(build_tables: ModuleType, tmp_path:
     assert build_tables.fill(filled, tmp_path) == filled
     note = "\n\nNot run yet: `longtail reproduce table1 --columns mnist-99 mnist-199`.\n\n"
     assert build_tables.fill(filled, tmp_path / "none") == page.replace("--><!-- /results", f"-->{note}<!-- /results")
+
+
+def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_tables: ModuleType, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "paper.csv").write_text(
+        "table,column,row,n,mean,std,paper,hardware,seconds,command\n"
+        "t,a,ce,3,13.625,1.5,8.59 ± 0.41,cpu,1,x\n"
+        "t,a,other,3,10.0,1.5,,cpu,1,x\n"
+        "t,b,other,2,12.5,0.5,,cpu,1,x\n"
+    )
+    runs = {("a", "ce"): (12.0, 13.875, 15.0), ("a", "other"): (9.0, 10.0, 11.0), ("b", "other"): (12.0, 13.0)}
+    lines = [f"t,{c},{r},{k},{v},{v + 1}" for (c, r), values in runs.items() for k, v in enumerate(values)]
+    (results / "paper-runs.csv").write_text("\n".join(["table,column,row,seed,test,last_test", *lines]) + "\n")
+
+    def told(text: str) -> str:
+        page = build_tables.fill(f"so <!-- number: {text} -->old<!-- /number --> points", tmp_path)
+        return page.partition("-->")[2].partition("<!--")[0]
+
+    assert told("t a ce") == "13.63"
+    assert told("t a ce .0") == "14"
+    assert told("t a ce spread .1") == "13.6 ± 1.5"
+    assert told("t a ce se") == "0.87"
+    assert told("t a ce last .1") == "14.6"
+    assert told("t a ce paper") == "8.59"
+    assert told("t a ce n") == "3"
+    assert told("t a ce times other .1") == "1.4"
+    assert told("t a ce above other .1") == "3.6"  # 3, 3.875 and 4: mean 3.625
+    assert told("t a other below ce both .1") == "3.6 [2.3, 5.0]"  # 3.625 ± 4.3027 * 0.5449 / sqrt(3)
+    assert told("t a ce above other least .1") == told("t a other below ce least .1") == "3.0"
+    assert told("t a other above b/other .0") == "-3"
+    for unknown in ("t a seesaw", "t a ce above seesaw", "t a ce median", "t a ce above other median"):
+        with pytest.raises(SystemExit, match="hold no number"):
+            told(unknown)
+    page = build_tables.fill("<!-- paired: t a | ce other | other --><!-- /paired -->", tmp_path)
+    assert "|  | against `ce` | against `other` |" in page
+    assert "| `other` | -3.63 [-4.98, -2.27] (3) | – |" in page

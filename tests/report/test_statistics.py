@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtail.report.statistics import Answers, bootstrap, holm, paired, rank_correlation, spread, t_quantile
+from longtail.report.statistics import Answers, bootstrap, holm, paired, rank_correlation, rounded, spread, t_quantile
 
 fractions = st.floats(0, 1, allow_nan=False)
 
@@ -159,3 +159,13 @@ def test_rank_correlation_is_spearmans(pairs):
         assert ours is None
     else:
         assert ours == pytest.approx(scipy.stats.spearmanr(a, b).statistic, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(3.625, 2, "3.63"), (100 * 0.03625, 2, "3.63"), (-3.625, 2, "-3.63"), (0.004, 2, "0.00"), (-0.004, 2, "0.00"),
+     (2.675, 2, "2.68"), (0.45, 1, "0.5"), (99.999, 1, "100.0"), (1234567.125, 2, "1234567.13"), (7, 0, "7")],
+)  # fmt: skip
+def test_one_rounding_to_the_nearest_with_halves_away_from_zero(value: float, digits: int, text: str) -> None:
+    assert rounded(value, digits) == text
+    assert rounded(value, digits, sign=True) == (f"+{text}" if value > 0 and float(text) else text)

@@ -1,4 +1,12 @@
-"""Figure 1: how many training images a class has, and how well plain training recognises it."""
+"""Figure 1: how many training images a class has, and how well plain training recognises it.
+
+Result:
+    docs/_static/figure1.png
+    cifar100-100: ce 63.59 (1), paper 61.79
+Time: 2.7 h, one run
+Hardware: AMD EPYC, 2 cores, bf16
+Command: longtail reproduce figure1 --precision bf16 --out OUT
+"""
 
 from __future__ import annotations
 

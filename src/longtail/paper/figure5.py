@@ -1,4 +1,12 @@
-"""Figure 5: accuracy of the many-, medium- and few-shot classes under focal loss and CDB-W-CE, from Figure 4's runs."""
+"""Figure 5: accuracy of the many-, medium- and few-shot classes under focal loss and CDB-W-CE, from Figure 4's runs.
+
+Result:
+    docs/_static/figure5.png
+    cifar100-200, small scale: focal 80.44 ± 0.50 (3); cdb-w 79.46 ± 0.55 (3)
+Time: 1.9 min a run, 22.8 min for the 12 runs one after the other
+Hardware: AMD EPYC, 2 cores, bf16
+Command: longtail reproduce figure5 --scale small --precision bf16 --out OUT
+"""
 
 from __future__ import annotations
 

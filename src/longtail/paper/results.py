@@ -13,7 +13,7 @@ from longtail.errors import LongtailError
 from longtail.paper.base import Cell
 from longtail.report import Table
 from longtail.report.measures import measure_set
-from longtail.report.statistics import Spread, spread
+from longtail.report.statistics import Spread, rounded, spread
 from longtail.training.files import intact, open_lock, read_csv, read_json, write_csv
 
 __all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
@@ -153,7 +153,7 @@ def comparison(title: str, cells: Sequence[Cell], finished: Finished, *, scale: 
     for cell in cells:
         runs = [_run_row(seed, path, path.parent, cell.column.measure) for seed, path in finished(cell)]
         ours, last = (spread([run[key] for run in runs if run[key] != ""]) for key in ("test", "last_test"))
-        gap = "-" if ours is None or cell.paper_mean is None else f"{ours.mean - cell.paper_mean:+.2f}"
+        gap = "-" if ours is None or cell.paper_mean is None else rounded(ours.mean - cell.paper_mean, sign=True)
         rows.append((cell.row.name, cell.paper or "-", _with_std(ours), gap, _with_std(last), str(len(runs))))
     return Table(title, ("Row", "Paper", "Ours", "Ours - paper", "Ours, last epoch", "Seeds"), tuple(rows))
 
@@ -161,7 +161,7 @@ def comparison(title: str, cells: Sequence[Cell], finished: Finished, *, scale: 
 def _with_std(s: Spread | None) -> str:
     if s is None:
         return "-"
-    return f"{s.mean:.2f}" if s.std is None else f"{s.mean:.2f} ± {s.std:.2f}"
+    return rounded(s.mean) if s.std is None else f"{rounded(s.mean)} ± {rounded(s.std)}"
 
 
 def merge(source: Path, target: Path) -> list[Path]:

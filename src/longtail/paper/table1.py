@@ -1,4 +1,15 @@
-"""Table 1: classification errors (%) of all methods on three data sets."""
+"""Table 1: classification errors (%) of all methods on three data sets.
+
+Result:
+    mnist-99: ce 13.51 ± 1.92 (5), paper 8.59 ± 0.41; focal 15.51 ± 2.41 (5), paper 6.57 ± 0.61; cdb-s 2.40 ± 0.57 (5),
+        paper 2.80 ± 0.35; cdb-w 2.90 ± 0.50 (5), paper 2.39 ± 0.41
+    mnist-199: ce 27.04 ± 4.70 (5), paper 14.35 ± 1.10; focal 29.55 ± 5.02 (5), paper 11.45 ± 0.74; cdb-s 3.63 ± 0.41
+        (5), paper 3.93 ± 0.65; cdb-w 4.06 ± 0.64 (5), paper 3.71 ± 0.27
+    cifar100-100: ce 63.59 (1), paper 61.79; cdb-w 62.73 (1), paper 57.41
+Time: 3.6 min a run, 9.0 h for the 148 runs one after the other
+Hardware: AMD EPYC, 2 cores, bf16
+Command: longtail reproduce table1 --columns mnist-99 mnist-199 cifar100-100 --precision bf16 --out OUT
+"""
 
 from __future__ import annotations
 

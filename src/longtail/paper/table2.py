@@ -1,4 +1,15 @@
-"""Table 2: classification errors (%) of CDB-W-CE with fixed and dynamic tau."""
+"""Table 2: classification errors (%) of CDB-W-CE with fixed and dynamic tau.
+
+Result:
+    mnist-99: tau=2 2.69 ± 0.57 (3), paper 2.23 ± 0.34; sigmoid 5.10 ± 1.85 (3), paper 2.39 ± 0.41; default 2.90 ± 0.50
+        (5)
+    mnist-199: tau=2 4.00 ± 0.62 (3), paper 3.65 ± 0.41; sigmoid 8.08 ± 2.91 (3), paper 3.71 ± 0.27; default 4.06 ± 0.64
+        (5)
+    cifar100-100: tau=2 63.16 (1), paper 57.56; default 62.73 (1)
+Time: 2.6 min a run, 3.3 h for the 77 runs one after the other
+Hardware: AMD EPYC, 2 cores, bf16
+Command: longtail reproduce table2 --columns mnist-99 mnist-199 cifar100-100 --precision bf16 --out OUT
+"""
 
 from __future__ import annotations
 

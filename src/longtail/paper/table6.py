@@ -1,5 +1,10 @@
 """Table 6: average precision (%) of boxes and masks on LVIS, and on images that are drawn.
 
+Result: not run yet
+Time: not measured
+Hardware: not measured
+Command: longtail reproduce table6 --out OUT
+
 The paper does not say how the detector behind "Ours" was trained; its numbers are those of training the classifier
 alone from a detector of CDB-W-CE in Table 5, and stand beside that row here.
 """

@@ -16,7 +16,7 @@ import numpy as np
 from longtail.errors import LongtailError
 from longtail.report.measures import Measure, MeasureSet, measure_set
 from longtail.report.runs import Data, Floats, Run
-from longtail.report.statistics import Paired, Spread, bootstrap, holm, paired, spread
+from longtail.report.statistics import Paired, Spread, bootstrap, holm, paired, rounded, spread
 
 __all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "varied", "with_std"]
 
@@ -150,13 +150,12 @@ def _differences(a: Group, b: Group, measure: Measure) -> Paired | None:
 
 def percent(value: float) -> str:
     """A fraction in percent with two decimals."""
-    return f"{100 * value:.2f}"
+    return rounded(100 * value)
 
 
 def points(value: float) -> str:
     """A difference of fractions in percentage points, with its sign."""
-    text = f"{100 * value:+.2f}"
-    return "0.00" if float(text) == 0 else text
+    return rounded(100 * value, sign=True)
 
 
 def with_std(s: Spread) -> str:

@@ -6,12 +6,24 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # scipy.stats takes seconds to load
 
-__all__ = ["Answers", "Paired", "Spread", "bootstrap", "holm", "paired", "rank_correlation", "spread", "t_quantile"]
+__all__ = [
+    "Answers",
+    "Paired",
+    "Spread",
+    "bootstrap",
+    "holm",
+    "paired",
+    "rank_correlation",
+    "rounded",
+    "spread",
+    "t_quantile",
+]
 
 LEVEL = 0.05
 """Of the two-sided tests; the intervals are those of 95 %."""
@@ -111,6 +123,22 @@ def paired(differences: Sequence[float]) -> Paired | None:
     surely = 0.0 if s.mean else 1.0  # without any spread
     p = 2 * float(special.stdtr(s.n - 1, -abs(s.mean) / error)) if error else surely
     return Paired(s.n, s.mean, s.std, s.mean - half, s.mean + half, p)
+
+
+def rounded(value: float, digits: int = 2, *, sign: bool = False) -> str:
+    """The one rounding of everything that is printed for people: to the nearest, halves away from 0.
+
+    Noise beyond ten significant digits is dropped first, so that 100 * 0.03625 is 3.625 and becomes 3.63.
+
+    Args:
+        value: A finite number.
+        digits: Decimal places.
+        sign: Begin with the sign; 0 has none.
+    """
+    number = Decimal(f"{value:.10g}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    if not number:
+        return str(abs(number))
+    return f"{number:+}" if sign else str(number)
 
 
 @functools.cache
