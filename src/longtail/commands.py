@@ -245,14 +245,13 @@ class Inspect(DataOptions):
     out: Path = Path("inspect.png")
 
     def run(self) -> int:
-        from longtail.data.base import parse_spec
+        from longtail.data.catalogue import find_entry
         from longtail.training.options import check_options
-        from longtail.training.recipes import BOX_RECIPES
 
         say(f"reading {self.data}")  # before what may take long
-        boxes = parse_spec(self.data)[0] in BOX_RECIPES
-        check_options(self, self.data, "detect" if boxes else "classify")
-        if boxes:
+        entry = find_entry(self.data)
+        check_options(self, self.data, entry.task)
+        if entry.boxes:
             return self._boxes()
         from longtail.data import load_data
         from longtail.data.listed import counts_of_lists

@@ -11,13 +11,13 @@ import pytest
 
 from longtail import LongtailError
 from longtail.cli import main
-from longtail.data.options import OPTIONS
+from longtail.data.catalogue import CATALOGUE
 from longtail.tasks.base import task_class
 from longtail.training.config import DataOptions, RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.folder import RunFolder
 from longtail.training.options import check_options
-from longtail.training.recipes import BOX_RECIPES, CLIP_RECIPES, RECIPES, resolve
+from longtail.training.recipes import resolve
 
 GIVEN: dict[str, Any] = {
     "imbalance": 10.0,
@@ -38,7 +38,7 @@ GIVEN: dict[str, Any] = {
 
 
 def kind_of(name: str) -> str:
-    return "detect" if name in BOX_RECIPES else "video" if name in CLIP_RECIPES else "classify"
+    return CATALOGUE[name].task
 
 
 def config(name: str, **options: Any) -> RunConfig:
@@ -48,20 +48,17 @@ def config(name: str, **options: Any) -> RunConfig:
 def test_every_option_is_understood_by_a_task_and_every_data_set_says_which() -> None:
     fields = {field.name for field in dataclasses.fields(DataOptions)}
     assert fields == set(GIVEN) == task_class("classify").options | task_class("detect").options
-    assert set(OPTIONS) == set(RECIPES)
-    for name, own in OPTIONS.items():
-        assert own <= task_class(kind_of(name)).options
+    for name, entry in CATALOGUE.items():
+        assert name == entry.name and entry.options <= task_class(kind_of(name)).options
     for kind in ("classify", "video", "detect", "segment"):
         assert kind in task_class(kind).kinds
 
 
 @pytest.mark.parametrize("option", GIVEN)
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_an_option_is_kept_or_refused_by_its_name(name: str, option: str) -> None:
-    given: dict[str, Any] = {option: GIVEN[option]} | (
-        {"imbalance": 10.0} if option == "imbalance_kind" and name in RECIPES else {}
-    )
-    if option in OPTIONS[name]:
+    given: dict[str, Any] = {option: GIVEN[option]} | ({"imbalance": 10.0} if option == "imbalance_kind" else {})
+    if option in CATALOGUE[name].options:
         assert getattr(resolve(config(name, **given)), option) == GIVEN[option]
         check_options(DataOptions(**given), name, kind_of(name))
         return
@@ -101,7 +98,7 @@ def test_no_clipping_can_be_asked_for_and_is_not_the_default_of_boxes() -> None:
     assert resolve(config("coco", clip_grad_norm=0.0)).clip_grad_norm == 0
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_files_from_before_options_could_be_unset_are_the_same_run(name: str, tmp_path: Path) -> None:
     now = resolve(config(name))
     old = now.to_dict() | {"imbalance_kind": "exp", "select_fraction": 0.0, "broken": "refuse"}

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtail.data.options import OPTIONS, OWN_IMBALANCE
+from longtail.data.catalogue import CATALOGUE
 from longtail.errors import LongtailError
 from longtail.methods import Stage
 from longtail.training.config import DataOptions, RunConfig
 from longtail.training.configfile import read_config
-from longtail.training.recipes import BOX_RECIPES, RECIPES, resolve
+from longtail.training.recipes import resolve
 from longtail.training.schedule import first_drop, learning_rate, stage_bounds
 
 
@@ -131,21 +131,21 @@ def test_no_stages_are_one():
 # -- recipes and configuration -----------------------------------------------------------------------------------------
 def of_recipe(name: str, **options: Any) -> RunConfig:
     data = f"{name}:somewhere" if name in ("folder", "lists") else name
-    return RunConfig(data=data, task="detect" if name in BOX_RECIPES else "classify", **options)
+    return RunConfig(data=data, task="detect" if CATALOGUE[name].boxes else "classify", **options)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_a_resolved_configuration_has_no_gap_and_stays_as_it_is(name):
     c = resolve(of_recipe(name))
     free = {"imbalance", "protocol", "val_fraction", "weights", "workers", "frame_cache", "group_by"}
-    understood = OPTIONS[name] - (frozenset() if name in OWN_IMBALANCE else {"imbalance_kind"})
+    understood = CATALOGUE[name].options - (frozenset() if CATALOGUE[name].imbalance else {"imbalance_kind"})
     free |= {f.name for f in dataclasses.fields(DataOptions)} - understood
     assert [k for k, v in c.to_dict().items() if v is None and k not in free] == []
     assert resolve(c) == c
     assert RunConfig.from_dict(json.loads(json.dumps(c.to_dict()))) == c
 
 
-@given(epochs=st.integers(1, 400), name=st.sampled_from(sorted(RECIPES)))
+@given(epochs=st.integers(1, 400), name=st.sampled_from(sorted(CATALOGUE)))
 def test_any_number_of_epochs_makes_a_whole_schedule(epochs, name):
     """Milestones and warm-up follow the length, and every epoch has a rate above 0."""
     c = resolve(of_recipe(name, epochs=epochs))

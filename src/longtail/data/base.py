@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from longtail.data.catalogue import parse_spec
 from longtail.errors import LongtailError
 from longtail.names import distinct_names
 
@@ -16,12 +17,6 @@ __all__ = ["Broken", "ImageData", "Split", "check_broken", "parse_spec"]
 
 Broken = Literal["refuse", "skip"]
 """What to do about clips and annotations that cannot be used: an error, or leave them out with a note."""
-
-
-def parse_spec(spec: str) -> tuple[str, str]:
-    """The name of a data set, in lower case, and its place: ``NAME`` or ``NAME:PATH``."""
-    name, _, place = spec.strip().partition(":")
-    return name.lower(), place
 
 
 def check_broken(broken: str) -> None:

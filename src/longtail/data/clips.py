@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from longtail.data.base import Split
+from longtail.data.catalogue import FRAMES
 from longtail.data.files import brief
 from longtail.data.folders import read_folder
 from longtail.data.layout import SPLIT_NAMES, split_named
@@ -19,9 +20,6 @@ from longtail.errors import LongtailError
 from longtail.names import nfc
 
 __all__ = ["check_clips", "drop_broken", "read_clips", "series_notes"]
-
-FRAMES = 10
-"""Frames that stand for a clip, as in the paper (Section 4.3.2)."""
 
 
 def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], list[str], list[str]]:

@@ -9,8 +9,9 @@ import torch
 
 from longtail import activity
 from longtail.data.annotations import CHECKED_FILES, read_annotations, read_json
-from longtail.data.base import Broken, check_broken, parse_spec
+from longtail.data.base import Broken, check_broken
 from longtail.data.boxes import BoxData, BoxSplit
+from longtail.data.catalogue import find_entry, imported, known, place_of
 from longtail.data.files import brief
 from longtail.data.photographs import real_paths
 from longtail.data.photos import check_images, depth_note
@@ -19,17 +20,9 @@ from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
 from longtail.names import bare_name
 
-__all__ = ["load_boxes", "read_annotations"]
+__all__ = ["load_boxes", "read_annotations", "read_coco"]
 
 VAL_FRACTION = 0.15
-_FILES = {
-    "coco": ("instances_{}.json", "annotations/instances_{}.json", "annotations/instances_{}2017.json"),
-    "lvis": tuple(
-        f"{folder}{name}"
-        for name in ("instances_{}.json", "lvis_v1_{}.json", "lvis_v0.5_{}.json")
-        for folder in ("", "annotations/")
-    ),
-}
 
 
 def load_boxes(
@@ -68,47 +61,19 @@ def load_boxes(
             photograph that is in the training file and in another.
     """
     activity.now(f"reading {spec}")
-    name, place = parse_spec(spec)
     check_broken(broken)
     if not (val_fraction is None or 0 < val_fraction < 0.9):
         raise LongtailError(f"val_fraction {val_fraction} must be between 0 and 0.9")
-    if name == "shapes-lt":
-        if place:
-            raise LongtailError("shapes-lt is drawn and takes no path: write just shapes-lt")
-        from longtail.data.shapes import shapes_lt
-
-        return shapes_lt(seed=data_seed, masks=masks or look)
-    if name not in _FILES:
-        raise LongtailError(f"unknown detection data set {spec!r}: known are coco:DIR, lvis:DIR, shapes-lt")
-    if not place:
-        raise LongtailError(f"{name} needs a path: {name}:DIR")
-    root, notes, missing = Path(place).expanduser(), list[str](), list[str]()
-    files = {split: _find(root, name, split) for split in ("train", "val", "test")}
-    for split in ("train", "val"):
-        if files[split] is None:
-            raise LongtailError(
-                f"{root} has no annotations of the split {split}: looked for "
-                f"{brief([pattern.format(split) for pattern in _FILES[name]])}"
-            )
-    parts = {
-        split: read_annotations(
-            file,
-            images=root,
-            split=split,
-            masks=masks or (None if look else False),
-            broken=broken,
-            notes=notes,
-            shared=name == "lvis",
-            missing=missing if look else None,
-            bit_depth=bit_depth,
-        )
-        for split, file in files.items()
-        if file is not None and (split != "test" or _annotated(file))
-    }
+    entry = find_entry(spec)
+    if not entry.boxes:
+        raise LongtailError(f"{entry.name} has no boxes: known are {', '.join(known(['detect']))}")
+    options = {"masks": masks, "broken": broken, "look": look, "bit_depth": bit_depth, "data_seed": data_seed}
+    asked = {name: options[name] for name in entry.reads} | dict(entry.arguments)
+    found = imported(entry.reader)(place_of(spec, entry), **asked)
+    if isinstance(found, BoxData):
+        return found
+    parts, notes, missing = found
     train = parts["train"]
-    if not any(train.instance_counts()):
-        raise LongtailError(f"{files['train']} has no usable annotation: there is nothing to train on")
-    parts = {split: _same_categories(part, train, files[split]) for split, part in parts.items()}
     paths = [image["path"] for part in parts.values() for image in part.images if image["path"]]
     notes += _overlaps(parts)
     if len(paths) <= CHECKED_FILES:
@@ -129,10 +94,54 @@ def load_boxes(
     absent = [train.categories[c]["name"] for c, n in enumerate(parts["train"].image_counts()) if n == 0]
     if absent:
         notes.append(f"{len(absent)} categories without a training image: {brief(absent)}")
-    rules = "lvis" if name == "lvis" else "coco"
+    rules = "lvis" if entry.name == "lvis" else "coco"
     splits = _tagged(parts)
     train, val, test = (splits[split] for split in ("train", "val", "test"))
     return BoxData(name=spec, train=train, val=val, test=test, rules=rules, notes=notes, missing=missing)
+
+
+def read_coco(
+    path: Path,
+    *,
+    name: str,
+    files: Sequence[str],
+    masks: bool,
+    broken: Broken,
+    look: bool,
+    bit_depth: int | None,
+) -> tuple[dict[str, BoxSplit], list[str], list[str]]:
+    """A file of annotations for each split; ``files`` are the names that it may have, ``{}`` standing for the split.
+
+    Returns:
+        The splits, notes, and with ``look`` what is missing on disk.
+    """
+    notes, missing = list[str](), list[str]()
+    found = {split: _find(path, name, split, files) for split in ("train", "val", "test")}
+    for split in ("train", "val"):
+        if found[split] is None:
+            raise LongtailError(
+                f"{path} has no annotations of the split {split}: looked for "
+                f"{brief([pattern.format(split) for pattern in files])}"
+            )
+    parts = {
+        split: read_annotations(
+            file,
+            images=path,
+            split=split,
+            masks=masks or (None if look else False),
+            broken=broken,
+            notes=notes,
+            shared=name == "lvis",
+            missing=missing if look else None,
+            bit_depth=bit_depth,
+        )
+        for split, file in found.items()
+        if file is not None and (split != "test" or _annotated(file))
+    }
+    train = parts["train"]
+    if not any(train.instance_counts()):
+        raise LongtailError(f"{found['train']} has no usable annotation: there is nothing to train on")
+    return {split: _same_categories(part, train, found[split]) for split, part in parts.items()}, notes, missing
 
 
 def _overlaps(parts: Mapping[str, BoxSplit]) -> list[str]:
@@ -149,10 +158,10 @@ def _overlaps(parts: Mapping[str, BoxSplit]) -> list[str]:
     return [told] if shared else []
 
 
-def _find(root: Path, name: str, split: str) -> Path | None:
+def _find(root: Path, name: str, split: str, files: Sequence[str]) -> Path | None:
     if not root.is_dir():
         raise LongtailError(f"{root} is no folder: give {name}:DIR")
-    return next((f for pattern in _FILES[name] if (f := root / pattern.format(split)).is_file()), None)
+    return next((f for pattern in files if (f := root / pattern.format(split)).is_file()), None)
 
 
 def _annotated(file: Path) -> bool:

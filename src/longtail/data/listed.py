@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from longtail.data.base import parse_spec
+from longtail.data.catalogue import CATALOGUE, parse_spec, places_of
 from longtail.data.egtea import VERBS, read_egtea_lists
 from longtail.data.files import labels_of_lists
-from longtail.data.load import LISTS
-from longtail.data.published import places_of
 from longtail.errors import LongtailError
 
 __all__ = ["counts_of_lists"]
@@ -56,9 +54,9 @@ def _labels(spec: str) -> dict[str, list[int]]:
     path = Path(place).expanduser() if place else None
     if name == "egtea" and path is not None:
         return {split: [verb for _, verb in lines] for split, lines in read_egtea_lists(path)[0].items()}
-    if name in LISTS:
-        pattern, below, _ = LISTS[name]
+    arguments = CATALOGUE[name].arguments if name in CATALOGUE else {}
+    if "pattern" in arguments:
         for home in places_of(name, path):
-            if found := labels_of_lists(home, pattern=pattern, folders=("", below, "lists")):
+            if found := labels_of_lists(home, pattern=arguments["pattern"], folders=arguments["folders"]):
                 return found
     return {}

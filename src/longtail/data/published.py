@@ -1,85 +1,47 @@
-"""Published sets of small images, which are held in memory: where their files are, and what the recipes hold out."""
+"""Published sets: small images, which are held in memory, and the long-tailed ones that are lists of files."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from longtail.data.arrays import read_cifar, read_digits, read_idx_pair
 from longtail.data.base import Split
-from longtail.data.files import brief
+from longtail.data.catalogue import places_of
+from longtail.data.files import brief, read_lists
 from longtail.data.splits import tail_rows
 from longtail.errors import LongtailError
 
-__all__ = ["IN_MEMORY", "InMemory", "pick_4v9", "places_of", "read_published"]
+__all__ = ["pick_4v9", "read_long_tailed", "read_published", "read_sklearn_digits"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InMemory:
-    """Recipe of a published data set: look, default long tail, and images a class that are held out."""
-
-    look: Mapping[str, Any]
-    val: int
-    imbalance: float = 100.0
-    test: int | None = None
-    torchvision: str = ""
-
-
-_GREY = {"mean": (0.1307,), "std": (0.3081,)}
-IN_MEMORY = {
-    "digits": InMemory(look={"mean": (0.3066,), "std": (0.3767,), "crop_padding": 1}, val=20, test=40, imbalance=20.0),
-    "mnist": InMemory(look=_GREY, val=500, torchvision="MNIST"),
-    # Not standardised: chosen on validation data, see docs/decisions.md.
-    "mnist-4v9": InMemory(look={"mean": (0.0,), "std": (1.0,)}, val=500, imbalance=99.0, torchvision="MNIST"),
-    "fashion-mnist": InMemory(
-        look={"mean": (0.2860,), "std": (0.3530,), "crop_padding": 2, "flip": True}, val=500, torchvision="FashionMNIST"
-    ),
-    "cifar10": InMemory(
-        look={"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), "crop_padding": 4, "flip": True},
-        val=500,
-        torchvision="CIFAR10",
-    ),
-    "cifar100": InMemory(
-        look={"mean": (0.5071, 0.4866, 0.4409), "std": (0.2673, 0.2564, 0.2762), "crop_padding": 4, "flip": True},
-        val=50,
-        torchvision="CIFAR100",
-    ),
-}
 _FASHION = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
 
-def places_of(name: str, path: Path | None) -> list[Path]:
-    """Folders that may hold a named set; the first is the one to download into."""
-    if path is not None:
-        return [path]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / name
-    home = os.environ.get("LONGTAIL_DATA")
-    return [Path(home).expanduser() / name, cache] if home else [cache]
+def read_sklearn_digits(path: None) -> tuple[dict[str, Split], list[str], list[str]]:
+    """The digits that come with scikit-learn."""
+    return {"train": read_digits()}, [str(d) for d in range(10)], []
 
 
-def read_published(name: str, path: Path | None, download: bool) -> tuple[dict[str, Split], list[str]]:
+def read_published(
+    path: Path | None, *, name: str, torchvision: str, download: bool = False
+) -> tuple[dict[str, Split], list[str], list[str]]:
     """The splits that the files have, before any is cut, and the names of the classes.
 
     Args:
-        name: A key of `IN_MEMORY`.
         path: Folder of the files; None: looked for, see `places_of`.
+        name: Of MNIST's kind or of CIFAR's.
+        torchvision: What torchvision calls it.
         download: Fetch what is missing with torchvision.
 
     Raises:
         LongtailError: the files are not there, or cannot be read.
     """
-    if name == "digits":
-        if path is not None:
-            raise LongtailError("digits come with scikit-learn and take no path: write just digits")
-        return {"train": read_digits()}, [str(d) for d in range(10)]
     places = places_of("mnist" if name == "mnist-4v9" else name, path)
     find = _find_cifar if name.startswith("cifar") else _find_idx
     found = find(name, places)
     if found is None and download:
-        _download(IN_MEMORY[name].torchvision, places[0])
+        _download(torchvision, places[0])
         found = find(name, places)
     if found is None:
         wanted = {"cifar10": "cifar-10-batches-py/data_batch_1 or cifar10_train.npz"}
@@ -98,7 +60,7 @@ def read_published(name: str, path: Path | None, download: bool) -> tuple[dict[s
         train, test, names = _keep_4_and_9(train), _keep_4_and_9(test), ["4", "9"]
     if train.images.shape[1:] != test.images.shape[1:]:  # type: ignore[union-attr]
         raise LongtailError(f"{found[0].parent}: training and test images differ in size")
-    return {"train": train, "test": test}, list(names)
+    return {"train": train, "test": test}, list(names), []
 
 
 def _find_idx(name: str, places: list[Path]) -> list[Path] | None:
@@ -129,6 +91,25 @@ def _download(torchvision_name: str, folder: Path) -> None:
         getattr(datasets, torchvision_name)(str(folder), download=True)
     except (OSError, RuntimeError) as error:
         raise LongtailError(f"{torchvision_name} could not be fetched into {folder}: {error}") from None
+
+
+def read_long_tailed(
+    path: Path | None,
+    *,
+    name: str,
+    pattern: str,
+    folders: Sequence[str],
+    root: Path | None = None,
+    download: bool = False,
+) -> tuple[dict[str, Split], list[str], list[str]]:
+    """A set that is published as lists over the images of another one, looked for as `places_of` tells."""
+    places = [place for place in places_of(name, path) if place.is_dir()]
+    if not places:
+        how = "torchvision cannot fetch it" if download else "give its folder"
+        raise LongtailError(
+            f"{name} was not found in {brief([str(p) for p in places_of(name, path)])}: {how}, {name}:PATH"
+        )
+    return read_lists(places[0], pattern=pattern, folders=folders, root=root)
 
 
 def pick_4v9(splits: dict[str, Split], imbalance: float, seed: int) -> None:

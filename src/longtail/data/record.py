@@ -19,8 +19,8 @@ from torch import Tensor
 
 from longtail.data.base import ImageData, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
+from longtail.data.catalogue import places_of
 from longtail.data.files import brief
-from longtail.data.published import places_of
 from longtail.data.video import frame_files
 from longtail.errors import LongtailError
 

@@ -19,7 +19,7 @@ from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
 from longtail.metrics.masks import mask_api
 
-__all__ = ["CATEGORIES", "shapes_lt"]
+__all__ = ["CATEGORIES", "read_shapes", "shapes_lt"]
 
 _POLYGONS = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6, "octagon": 8}
 _STARS = {"star-4": 4, "star-5": 5, "star-6": 6, "star-8": 8}
@@ -92,6 +92,11 @@ def shapes_lt(
         objects = [painter.objects(row, masks) for row in range(len(images))]
         parts[split] = BoxSplit(images, objects, categories, painter)
     return BoxData(name="shapes-lt", flip=False, **parts)
+
+
+def read_shapes(path: None, *, data_seed: int, masks: bool, look: bool) -> BoxData:
+    """`shapes_lt` as the catalogue's readers are called."""
+    return shapes_lt(seed=data_seed, masks=masks or look)
 
 
 class _Painter:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from longtail.data.options import OPTIONS
+from longtail.data.catalogue import CATALOGUE
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 
@@ -60,7 +60,7 @@ class Column:
     @property
     def downloads(self) -> bool:
         """Whether the data can be fetched if they are missing."""
-        return "download" in OPTIONS[self.data]
+        return "download" in CATALOGUE[self.data].options
 
     @property
     def model(self) -> str:

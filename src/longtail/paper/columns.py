@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from longtail.data.clips import FRAMES
+from longtail.data.catalogue import CATALOGUE, FRAMES
 from longtail.paper.base import Column
-from longtail.training.recipes import RECIPES
 
 __all__ = [
     "CIFAR100_10",
@@ -48,7 +47,7 @@ __all__ = [
 
 def _protocol(data: str, *, final: str = "best", **own: Any) -> dict[str, Any]:
     """The recipe of a data set, which is the paper's where the paper has one."""
-    recipe = RECIPES[data]
+    recipe = CATALOGUE[data].training
     kept = {key: value for key, value in recipe.items() if key != "milestones" or recipe["schedule"] == "multistep"}
     return {"data": data, "momentum": 0.9, "final": final} | kept | own
 

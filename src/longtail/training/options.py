@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from longtail.data.base import parse_spec
+from longtail.data.catalogue import CATALOGUE, parse_spec
 from longtail.data.files import brief
-from longtail.data.options import OPTIONS, OWN_IMBALANCE
 from longtail.errors import LongtailError
 from longtail.tasks.base import task_class
 from longtail.training.config import DataOptions, RunConfig
@@ -30,13 +29,13 @@ def check_options(options: DataOptions, data: str, kind: str) -> None:
         LongtailError: one line that names the option, and what it is for.
     """
     name = parse_spec(data)[0]
-    if name not in OPTIONS:
+    if name not in CATALOGUE:
         return  # no data set of ours: whoever reads it says so
-    known = OPTIONS[name] & task_class(kind).options
+    known = CATALOGUE[name].options & task_class(kind).options
     for field in dataclasses.fields(DataOptions):
         if field.name in known or getattr(options, field.name) == field.default:
             continue
-        users = [other for other, own in OPTIONS.items() if field.name in own]
+        users = [other.name for other in CATALOGUE.values() if field.name in other.options]
         flag = f"--{field.name.replace('_', '-')}"
         raise LongtailError(f"{flag} is for {brief(users)}, not for {name}: leave it out")
     if options.imbalance_kind is not None and "imbalance_kind" not in _understood(data, options.imbalance):
@@ -61,5 +60,8 @@ def without_idle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _understood(data: str, imbalance: float | None) -> frozenset[str]:
     name = parse_spec(data)[0]
-    idle = {"imbalance_kind"} if imbalance is None and name not in OWN_IMBALANCE else set[str]()
-    return OPTIONS.get(name, frozenset()) - idle
+    if name not in CATALOGUE:
+        return frozenset()
+    entry = CATALOGUE[name]
+    idle = {"imbalance_kind"} if imbalance is None and entry.imbalance is None else set[str]()
+    return entry.options - idle
