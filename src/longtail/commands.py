@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
+from longtail import runfolder
 from longtail.errors import LongtailError
 from longtail.output import is_main, report_on, say, say_metrics, warn
 from longtail.training.config import DataOptions, RunConfig
@@ -467,7 +468,7 @@ def _note(text: str) -> None:
 def _splits_of(config: Path | None, options: RunConfig) -> Path | None:
     """The run that ``--config`` names, where its splits are those of ``options`` too."""
     folder = config if config is None or config.is_dir() else config.parent
-    if folder is None or not (folder / "splits.csv.gz").is_file():
+    if folder is None or not (folder / runfolder.SPLITS).is_file():
         return None
     from longtail.training.configfile import read_config
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from longtail import runfolder
+
 __all__ = ["comparison_folder", "rewrite_column", "write_csv", "write_run"]
 
 # How much of the rarity penalty a method takes away, and what it costs the frequent classes.
@@ -99,7 +101,7 @@ def write_run(
         ]
 
     weighted = method.startswith("cdb")
-    history, difficulty, weight = [], [], np.ones(classes)
+    history, difficulty, weight, acting = [], [], np.ones(classes), (np.ones(classes), None)
     for e in range(1, epochs + 1):
         grown = 1 - math.exp(-4 * e / epochs)
         performance = np.clip(final * grown + rng.normal(0, 0.02, classes), 0, 1)
@@ -112,35 +114,39 @@ def write_run(
         lr = 0.1 if e <= epochs * 0.8 else 0.01
         loss = 2.5 * math.exp(-3 * e / epochs) + abs(rng.normal(0, 0.03)) + 0.05
         own = (bias, tau) if weighted else (None, None)
-        history.append(("train", e, lr, loss, float(performance.mean()), *own, 3.0 + rng.random()))
-        difficulty += [(e, c, performance[c], hard[c], weight[c]) for c in range(classes)]
+        seconds, accurate = 3.0 + rng.random(), float(performance.mean())
+        history.append(("train", e, lr, loss, accurate, *own, seconds, accurate, seconds / 10, acting[1]))
+        smoothed, used, acted = (performance, hard, acting[0]) if weighted else ([None] * classes,) * 3
+        columns = ([e] * classes, range(classes), performance, hard, weight, performance, smoothed, used, acted)
+        difficulty += zip(*columns, strict=True)
+        acting = (weight, own[1])
 
     settings = {
         "data": data, "method": method, "method_kwargs": list(kwargs), "task": "classify", "imbalance": imbalance,
         "imbalance_kind": "exp", "data_seed": 0, "model": "resnet32", "epochs": epochs, "batch_size": 128, "lr": 0.1,
         "momentum": 0.9, "weight_decay": 1e-4, "schedule": "multistep", "milestones": [16], "seed": seed,
     } | config  # fmt: skip
+    about = {"longtail": "0.1.0", "format": runfolder.FORMAT, "versions": {"torch": "2.15.0"}, "hardware": "a CPU"}
+    _json(path / runfolder.CONFIG, about | {"config": settings})
     _json(
-        path / "config.json",
-        {"longtail": "0.1.0", "versions": {"torch": "2.15.0"}, "hardware": "a CPU", "config": settings},
-    )
-    _json(
-        path / "data.json",
+        path / runfolder.DATA,
         {
             "name": data, "class_names": names,
             "class_counts": {"train": train, "val": val_counts, "test": test_counts},
             "notes": list(notes), "mean": [0.5], "std": [0.25], "image_size": 32, "channels": 3, "model": "resnet32",
         },
     )  # fmt: skip
-    write_csv(
-        path / "history.csv", ("stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds"), history
-    )
-    write_csv(path / "difficulty.csv", ("epoch", "class", "performance", "difficulty", "weight"), difficulty)
-    columns = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
-    write_csv(path / "per_class.csv", columns, [(*row[:6], row[6], row[5], row[7]) for row in per_class_rows])
-    write_csv(path / "confusion.csv", ("split", "true", "predicted", "count"), confusion_rows)
-    _json(path / "metrics.json", metrics)
-    (path / "model.safetensors").write_bytes(b"weights are never read")
+    per_class_rows = [(*row[:6], row[6], row[5], row[7]) for row in per_class_rows]
+    tables = {
+        runfolder.HISTORY: history,
+        runfolder.DIFFICULTY: difficulty,
+        runfolder.PER_CLASS: per_class_rows,
+        runfolder.CONFUSION: confusion_rows,
+    }
+    for name, rows in tables.items():
+        write_csv(path / name, runfolder.COLUMNS[name], rows)
+    _json(path / runfolder.METRICS, metrics)
+    (path / runfolder.LAST_WEIGHTS).write_bytes(b"weights are never read")
 
 
 def comparison_folder(

@@ -358,7 +358,7 @@ def test_stages_and_unmeasured_classes_are_drawn(tmp_path):
     folder = comparison_folder(tmp_path, methods=("cdb-w",), seeds=2, classes=15, epochs=6)
     for path in folder.glob("*/*"):
         rewrite_column(path / "history.csv", "stage", lambda i: "features" if i < 4 else "classifier")
-        for column in ("performance", "difficulty"):
+        for column in ("performance", "difficulty", "measured"):
             rewrite_column(path / "difficulty.csv", column, lambda i: "" if i % 15 == 3 else 0.5)
     page = Page(write_report(folder).html)
     assert "Grey: not measurable." in page.text

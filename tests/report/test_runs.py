@@ -64,7 +64,7 @@ def test_numbers_are_those_of_the_files(run_folder):
     rows = [line.split(",") for line in (run_folder / "difficulty.csv").read_text().splitlines()[1:]]
     measured = run.difficulty
     assert measured is not None
-    for epoch, c, performance, difficulty, weight in rows:
+    for epoch, c, performance, difficulty, weight, *_ in rows:
         at = int(epoch) - 1, int(c)
         assert measured.performance[at] == float(performance)
         assert measured.difficulty[at] == float(difficulty)
@@ -110,7 +110,7 @@ def test_cells_that_are_no_number_are_missing_values(run_folder):
 
 def test_unknown_classes_and_rows_of_a_wrong_length_are_left_out_and_named(run_folder):
     with (run_folder / "difficulty.csv").open("a") as f:
-        f.write("3,99,0.5,0.5,1\n3,1\n")
+        f.write("3,99,0.5,0.5,1,0.5,0.5,0.5,1\n3,1\n")
     run = only(run_folder)
     assert run.difficulty is not None
     assert run.difficulty.weight.shape == (6, 10)

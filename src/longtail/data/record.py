@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail import runfolder
 from longtail.data.base import ImageData, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import places_of
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test", "select")
-COLUMNS = ("split", "file", "label", "size", "modified", "digest")
+COLUMNS = runfolder.COLUMNS[runfolder.SPLITS]
 READ_WHOLE = 1 << 20
 """Bytes up to which the digest of a file reads all of it; of a larger one it reads as many: first, middle and last."""
 _READERS = 8

@@ -14,6 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.paper.base import Cell, Figure, Row, Runs, Table
 from longtail.paper.columns import CIFAR100_100, IMAGENET_LT
 from longtail.training.files import read_json, write_csv
@@ -23,9 +24,9 @@ __all__ = ["RECIPE"]
 
 def _classes(cell: Cell, folders: list[Path]) -> list[dict[str, Any]]:
     """The classes that the test split holds, the largest first; accuracies are means over the seeds."""
-    data = read_json(folders[0] / "data.json")
+    data = read_json(folders[0] / runfolder.DATA)
     names, counts = data["class_names"], data["class_counts"]["train"]
-    accuracy = [read_json(folder / "metrics.json")["test"]["per_class"] for folder in folders]
+    accuracy = [read_json(folder / runfolder.METRICS)["test"]["per_class"] for folder in folders]
     return [
         {
             "column": cell.column.name,

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.metrics import shot_groups
 from longtail.paper.base import Figure, Row, Runs, Table
 from longtail.paper.columns import CIFAR100_200
@@ -47,7 +48,7 @@ RUNS = Table(
 def groups(folder: Path) -> dict[str, list[int]]:
     """The classes of each group by the rule of Section 4.1.6: a class of exactly 20 images is few-shot."""
     with intact(folder):
-        masks = shot_groups(read_json(folder / "data.json")["class_counts"]["train"], many=100, few=21)
+        masks = shot_groups(read_json(folder / runfolder.DATA)["class_counts"]["train"], many=100, few=21)
         return {name: mask.nonzero().flatten().tolist() for name, mask in masks.items()}
 
 
@@ -58,12 +59,12 @@ def _hard(folder: Path) -> list[list[float]]:
 
 
 def _hard_of(folder: Path) -> list[list[float]]:
-    counts = read_json(folder / "data.json")["class_counts"]["train"]
-    if rows := read_csv(folder / "hard.csv"):
+    counts = read_json(folder / runfolder.DATA)["class_counts"]["train"]
+    if rows := read_csv(folder / runfolder.HARD):
         return _by_epoch(rows, len(counts), [float(row["hard"]) for row in rows])
-    history = read_csv(folder / "history.csv")
+    history = read_csv(folder / runfolder.HISTORY)
     tau = {row["epoch"]: float(row["tau"]) for row in history}
-    rows = read_csv(folder / "difficulty.csv")
+    rows = read_csv(folder / runfolder.DIFFICULTY)
     # A class that was never measured has no difficulty; its weight stays 1.
     weights = [float(row.get("used_difficulty") or row["difficulty"] or 1) ** tau[row["epoch"]] for row in rows]
     after = _by_epoch(rows, len(counts), weights)

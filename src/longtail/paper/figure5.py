@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.paper.base import Figure, Runs
 from longtail.paper.figure4 import RUNS, groups
 from longtail.report.statistics import spread
@@ -30,7 +31,7 @@ GAINS = {"medium": "5.11", "few": "7.26", "all": "1.74"}
 
 def _accuracies(folder: Path) -> dict[str, float]:
     """Accuracy in % of each group that has a class in the test split, and of all classes."""
-    accuracy = read_json(folder / "metrics.json")["test"]["per_class"]
+    accuracy = read_json(folder / runfolder.METRICS)["test"]["per_class"]
     found = {}
     for group, classes in (groups(folder) | {"all": list(range(len(accuracy)))}).items():
         if values := [accuracy[c] for c in classes if accuracy[c] is not None]:

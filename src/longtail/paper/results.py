@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell
 from longtail.report import Table
@@ -74,8 +75,9 @@ def _run_row(seed: int, path: Path, out: Path, measure: str) -> dict[str, Any]:
 
 
 def _row_of(seed: int, path: Path, out: Path, measure: str) -> dict[str, Any]:
-    metrics, about = read_json(path / "metrics.json"), read_json(path / "config.json")
-    history = read_csv(path / "history.csv")
+    metrics, about = read_json(path / runfolder.METRICS), read_json(path / runfolder.CONFIG)
+    history = read_csv(path / runfolder.HISTORY)
+    runfolder.check_format(about, path / runfolder.CONFIG)
     precision = about["config"]["precision"]
     best, last = metrics["best"], metrics["last"]
     return {

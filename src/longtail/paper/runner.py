@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
 from longtail.training.config import RunConfig
@@ -264,7 +265,7 @@ class _Plan:
         if column.pretrained and column.fields(self.scale)["model"] == column.model:
             own["weights"] = self.weights.get(column.model)
         if start := self.table.start(cell):
-            own["weights"] = str((self.folder(start, seed) / "model.safetensors").resolve())
+            own["weights"] = str((self.folder(start, seed) / runfolder.LAST_WEIGHTS).resolve())
         return resolve(cell.config(seed, scale=self.scale, **{**self.fields, **own}))
 
     def train(self, parallel: int) -> Iterator[str]:

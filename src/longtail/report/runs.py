@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail import runfolder
 from longtail.cells import unquoted
+from longtail.errors import LongtailError
 from longtail.names import distinct_names
 from longtail.report.statistics import Answers
 from longtail.textfiles import parse_json
@@ -173,7 +175,7 @@ class Run:
     def examples(self) -> bytes | None:
         """The picture of what was found in some images, if the run has one."""
         try:
-            content = (self.path / "examples.png").read_bytes()
+            content = (self.path / runfolder.EXAMPLES).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -197,9 +199,9 @@ class Run:
 
     @functools.cached_property
     def difficulty(self) -> Difficulty | None:
-        columns = _read_columns(self.path / "difficulty.csv", self.problems)
-        names = ("epoch", "class", "performance", "difficulty", "weight")
-        if not columns or not _has(columns, names, "difficulty.csv", self.problems):
+        columns = _read_columns(self.path / runfolder.DIFFICULTY, self.problems)
+        names = runfolder.FIRST_COLUMNS[runfolder.DIFFICULTY]
+        if not columns or not _has(columns, names, runfolder.DIFFICULTY, self.problems):
             return None
         later = tuple(name for name in ("measured", "acting_weight") if name in columns)
         values = {name: _floats(columns[name]) for name in (*names, *later)}
@@ -220,14 +222,15 @@ class Run:
     @functools.cached_property
     def answers(self) -> Answers | None:
         """What the run said of each test sample; None: it does not tell."""
-        path = self.path / "test_predictions.safetensors"
+        path = self.path / runfolder.PREDICTIONS
         if not path.is_file():
             return None
         from safetensors.numpy import load_file
 
         try:
             found = load_file(path)
-            sample, target, predicted = (found[name].astype(np.int64) for name in ("sample", "target", "predicted"))
+            names = runfolder.COLUMNS[runfolder.PREDICTIONS]
+            sample, target, predicted = (found[name].astype(np.int64) for name in names)
             if sample.ndim != 1 or not sample.shape == target.shape == predicted.shape or not len(sample):
                 raise ValueError("its arrays do not fit each other")
         except Exception as error:  # damaged in one of many ways
@@ -239,7 +242,7 @@ class Run:
     @functools.cached_property
     def split_digests(self) -> Mapping[str, str]:
         """A digest of what each split holds, by its name; empty: the run does not tell."""
-        path = self.path / "splits.csv.gz"
+        path = self.path / runfolder.SPLITS
         if not path.is_file():
             return {}
         digests: dict[str, Any] = {}
@@ -255,9 +258,9 @@ class Run:
 
     def confusion(self, true: Sequence[int], *, split: str = "test") -> Floats | None:
         """How often each class was predicted for the classes ``true``: ``[len(true), C]`` counts, or None."""
-        columns = _read_columns(self.path / "confusion.csv", self.problems)
-        names = ("split", "true", "predicted", "count")
-        if not columns or not _has(columns, names, "confusion.csv", self.problems):
+        columns = _read_columns(self.path / runfolder.CONFUSION, self.problems)
+        names = runfolder.FIRST_COLUMNS[runfolder.CONFUSION]
+        if not columns or not _has(columns, names, runfolder.CONFUSION, self.problems):
             return None
         of_split = np.array([s == split for s in columns["split"]])
         t, p, n = (_floats(columns[name])[of_split] for name in names[1:])
@@ -293,12 +296,12 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         path = Path(root)
-        started = "config.json" in files and "longtail" in _read_json(path / "config.json", [])
-        if started or "metrics.json" in files or "history.csv" in files:
+        started = runfolder.CONFIG in files and "longtail" in _read_json(path / runfolder.CONFIG, [])
+        if started or runfolder.METRICS in files or runfolder.HISTORY in files:
             folders.clear()
             yield path
         else:
-            folders[:] = [f for f in folders if not f.startswith(".") and f not in ("checkpoint", "figures")]
+            folders[:] = [f for f in folders if not f.startswith(".") and f not in (runfolder.CHECKPOINT, "figures")]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -309,13 +312,17 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
     relative = _clean(path.relative_to(folder).as_posix())
     problems: list[str] = []
-    config_file = _read_json(path / "config.json", problems)
+    config_file = _read_json(path / runfolder.CONFIG, problems)
+    try:
+        runfolder.check_format(config_file, Path(runfolder.CONFIG))
+    except LongtailError as error:
+        return BrokenRun(relative, str(error))
     config = config_file.get("config")
     config = config if isinstance(config, dict) else {}
     history = _read_history(path, problems)
     metrics_problems: list[str] = []
-    metrics = _read_json(path / "metrics.json", metrics_problems)
-    if not (path / "metrics.json").is_file():
+    metrics = _read_json(path / runfolder.METRICS, metrics_problems)
+    if not (path / runfolder.METRICS).is_file():
         done = int(max(history.get("epoch", ()), default=0))
         return BrokenRun(relative, f"not finished: {done} of {config.get('epochs') or 'its'} epochs are done")
     if metrics_problems or not isinstance(metrics.get("test"), dict):
@@ -340,7 +347,7 @@ def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
 
 
 def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], problems: list[str]) -> Data:
-    data = _read_json(path / "data.json", problems)
+    data = _read_json(path / runfolder.DATA, problems)
     names, counts = data.get("class_names"), data.get("image_counts", data.get("class_counts"))
     if not isinstance(names, list) or not names:
         problems.append("data.json tells no class names: they are taken from the other files")
@@ -361,7 +368,7 @@ def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], p
 
 
 def _classes_from_table(path: Path, test: Mapping[str, Any]) -> tuple[list[str], dict[str, list[int]]]:
-    columns = _read_columns(path / "per_class.csv", [])
+    columns = _read_columns(path / runfolder.PER_CLASS, [])
     if columns and {"split", "class", "name", "train_count", "count"} <= columns.keys():
         rows = [i for i, split in enumerate(columns["split"]) if split == "test"]
         train, count = _floats(columns["train_count"]), _floats(columns["count"])
@@ -374,8 +381,8 @@ def _classes_from_table(path: Path, test: Mapping[str, Any]) -> tuple[list[str],
 
 
 def _read_history(path: Path, problems: list[str]) -> dict[str, Any]:
-    columns = _read_columns(path / "history.csv", problems)
-    if not columns or not _has(columns, ("epoch",), "history.csv", problems):
+    columns = _read_columns(path / runfolder.HISTORY, problems)
+    if not columns or not _has(columns, ("epoch",), runfolder.HISTORY, problems):
         return {}
     epochs = _floats(columns["epoch"])
     last = {epoch: i for i, epoch in enumerate(epochs.tolist()) if math.isfinite(epoch)}  # written twice: the later one

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from longtail import runfolder
 from longtail.errors import LongtailError
 from longtail.training.config import RunConfig
 from longtail.training.files import read_json
@@ -24,7 +25,7 @@ def run_of(path: str | Path, *, best: bool = False) -> Path:
         LongtailError: ``path`` is no run folder; where it holds runs, the line names the best one.
     """
     path = Path(path).expanduser()
-    if (path / "config.json").is_file():
+    if (path / runfolder.CONFIG).is_file():
         return path
     found = _below(path)
     if not found:
@@ -40,7 +41,7 @@ def run_of(path: str | Path, *, best: bool = False) -> Path:
 
 def _below(path: Path) -> list[RunFolder]:
     """The run folders of a comparison, or of several beside each other."""
-    files = (file for pattern in ("*", "*/seed-*", "*/*/seed-*") for file in path.glob(f"{pattern}/config.json"))
+    files = (file for pattern in ("*", "*/seed-*", "*/*/seed-*") for file in path.glob(f"{pattern}/{runfolder.CONFIG}"))
     return [RunFolder(file.parent) for file in sorted(files)]
 
 
@@ -75,7 +76,7 @@ def _score(folder: RunFolder, config: RunConfig, *, judge: bool) -> float:
 
         metrics: Any = evaluate(folder.path, split="select")
     else:
-        metrics = read_json(folder.path / "metrics.json").get("val")
+        metrics = read_json(folder.path / runfolder.METRICS).get("val")
     values = metrics.get("per_class") if isinstance(metrics, dict) else None
     known = [value for value in values or () if value is not None]
     if not known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from longtail import runfolder
 from longtail.errors import LongtailError
 from longtail.textfiles import read_json
 from longtail.training.config import RunConfig
@@ -19,9 +20,11 @@ def read_config(path: str | Path) -> RunConfig:
         LongtailError: no such file, no JSON, or an unknown key or value.
     """
     path = Path(path)
-    path = path / "config.json" if path.is_dir() else path
+    path = path / runfolder.CONFIG if path.is_dir() else path
     content = read_json(path, mend="give a run folder's config.json")
     values = content.get("config", content) if isinstance(content, dict) else None
+    if values is not content:
+        runfolder.check_format(content, path)
     if not isinstance(values, dict):
         raise LongtailError(f"{path} holds no run configuration")
     try:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import torch
 
 import longtail
+from longtail import runfolder
 from longtail.data.record import SplitRecord, read_record, record_text
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
@@ -39,29 +40,16 @@ from longtail.training.hardware import hardware
 
 __all__ = ["RunFolder"]
 
-HISTORY = (
-    "stage", "epoch", "lr", "train_loss", "val_accuracy", "bias", "tau", "seconds",
-    "val_balanced_accuracy", "data_seconds", "acting_tau",
-)  # fmt: skip
-# What the columns mean: docs/data.md, "What the difficulty columns mean".
-DIFFICULTY = (
-    "epoch", "class", "performance", "difficulty", "weight", "measured", "smoothed", "used_difficulty", "acting_weight",
-)  # fmt: skip
-HARD = ("epoch", "class", "seen", "hard")
-PER_CLASS = ("split", "class", "name", "train_count", "count", "accuracy", "precision", "recall", "f1")
-SPLITS = "splits.csv.gz"
-_TABLES = {"history.csv": HISTORY, "difficulty.csv": DIFFICULTY, "hard.csv": HARD}
 _FINAL = (
-    *_TABLES,
-    "data.json",
-    SPLITS,
-    "per_class.csv",
-    "confusion.csv",
-    "model.safetensors",
-    "model_best.safetensors",
+    *runfolder.GROWING,
+    runfolder.DATA,
+    runfolder.SPLITS,
+    runfolder.PER_CLASS,
+    runfolder.CONFUSION,
+    runfolder.LAST_WEIGHTS,
+    runfolder.BEST_WEIGHTS,
 )
 _PIECE = 1 << 20
-CONFUSION = ("split", "true", "predicted", "count")
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "frame_cache", "trackers", "workers")
 
@@ -96,20 +84,20 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run is complete: ``metrics.json`` is written last."""
-        return (self.path / "metrics.json").is_file()
+        return (self.path / runfolder.METRICS).is_file()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return read_json(self.path / "metrics.json")
+        return read_json(self.path / runfolder.METRICS)
 
     def config(self) -> RunConfig:
         """The resolved configuration that the folder was made with."""
-        config = read_config(self.path / "config.json")
+        config = read_config(self.path / runfolder.CONFIG)
         return dataclasses.replace(config, data_seed=config.data_seed or 0, method=find_method(config.method).name)
 
     def method(self) -> Method:
         """The method with the hyperparameters that the run was begun with, also where a default changed since."""
-        config, content = self.config(), read_json(self.path / "config.json")
+        config, content = self.config(), read_json(self.path / runfolder.CONFIG)
         recorded = content.get("hyperparameters")
         recorded = parse_kwargs(config.method_kwargs) if recorded is None else recorded
         try:
@@ -125,7 +113,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise LongtailError(f"{self.path} is a file: choose another --out")
-        if (self.path / "config.json").is_file():
+        if (self.path / runfolder.CONFIG).is_file():
             mine, theirs = config.to_dict(), self.config().to_dict()
             if mine["method"] == theirs["method"]:  # by value, not by the words that were given: a default may change
                 here = _hyperparameters(get_method(config.method, **parse_kwargs(config.method_kwargs)))
@@ -154,28 +142,28 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
             self.check(config)
-            if not (self.path / "config.json").is_file():
-                content = {"longtail": longtail.__version__, "versions": _versions()}
+            if not (self.path / runfolder.CONFIG).is_file():
+                content = {"longtail": longtail.__version__, "format": runfolder.FORMAT, "versions": _versions()}
                 method = get_method(config.method, **parse_kwargs(config.method_kwargs))
                 content |= {"hardware": hardware(config.device), "config": config.to_dict()}
                 content |= {"hyperparameters": _hyperparameters(method)}
-                write_json(self.path / "config.json", content)
+                write_json(self.path / runfolder.CONFIG, content)
             yield
 
     def splits(self) -> SplitRecord | None:
         """What each split holds; None before it is known, and in folders of versions that did not write it."""
-        if not all((self.path / name).is_file() for name in (SPLITS, "data.json")):
+        if not all((self.path / name).is_file() for name in (runfolder.SPLITS, runfolder.DATA)):
             return None
-        names = read_json(self.path / "data.json").get("class_names")
+        names = read_json(self.path / runfolder.DATA).get("class_names")
         if not isinstance(names, list):
             raise LongtailError(f"{self.path}/data.json lacks class_names: restore it or start in a new folder")
-        return read_record(self.path / SPLITS, names)
+        return read_record(self.path / runfolder.SPLITS, names)
 
     def describe(self, content: dict[str, Any], splits: SplitRecord) -> None:
         """Write ``splits.csv.gz`` and ``data.json``; on a resumed run check that the data are still the same."""
-        path = self.path / "data.json"
-        if not (self.path / SPLITS).is_file() or not path.is_file():
-            atomic(self.path / SPLITS, lambda p: p.write_bytes(record_text(splits)))
+        path = self.path / runfolder.DATA
+        if not (self.path / runfolder.SPLITS).is_file() or not path.is_file():
+            atomic(self.path / runfolder.SPLITS, lambda p: p.write_bytes(record_text(splits)))
         if path.is_file():
             before = read_json(path)
             for key in ("class_names", "class_counts"):
@@ -190,7 +178,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether there is a checkpoint to continue from."""
-        return (self.path / "checkpoint" / "last.pt").is_file()
+        return (self.path / runfolder.LAST_CHECKPOINT).is_file()
 
     def load_checkpoint(self, *, rewrite: bool = True) -> dict[str, Any] | None:
         """The last whole checkpoint, or None.
@@ -202,22 +190,23 @@ class RunFolder:
         Raises:
             LongtailError: the checkpoint, or a file that it counts on, is missing or not what it was.
         """
-        path = self.path / "checkpoint" / "last.pt"
+        path = self.path / runfolder.LAST_CHECKPOINT
         state = load_state(path) if self.begun else None
         if state is not None and not _is_checkpoint(state):
             raise LongtailError(f"{path} is no checkpoint of a run: remove it to start again from epoch 1")
         if rewrite:
             self._check_files(state)
             self._cut_tables(state)
-            for torn in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoint/.*.tmp")):  # of a killed process
-                torn.unlink()
+            for folder in (self.path, self.path / runfolder.CHECKPOINT):
+                for torn in folder.glob(".*.tmp"):  # of a killed process
+                    torn.unlink()
         return state
 
     def _check_files(self, state: dict[str, Any] | None) -> None:
         """Compare the files that the checkpoint counts on with their digests; an earlier version wrote none."""
-        names = [name for name in ("data.json", SPLITS) if (self.path / name).is_file()]
+        names = [name for name in (runfolder.DATA, runfolder.SPLITS) if (self.path / name).is_file()]
         if state is not None and state["best"]["epoch"]:
-            names.append(f"checkpoint/{_best_name(state)}")
+            names.append(runfolder.best_checkpoint(state["best"]["epoch"]))
         self._files = {name: digest_of(self.path / name) for name in names}
         for name, digest in {} if state is None else state.get("files", {}).items():
             if self._files.get(name) != digest:
@@ -228,7 +217,8 @@ class RunFolder:
 
     def _cut_tables(self, state: dict[str, Any] | None) -> None:
         self._tables = {}
-        for name, columns in _TABLES.items():
+        for name in runfolder.GROWING:
+            columns = runfolder.COLUMNS[name]
             then = None if state is None else state.get("tables", {}).get(name)
             if then is not None:
                 self._cut(name, columns, then)
@@ -264,7 +254,7 @@ class RunFolder:
         """Rewrite a CSV file with all columns, row by row, up to an epoch."""
         path = self.path / name
         if not path.is_file():
-            if name == "hard.csv":
+            if name == runfolder.HARD:
                 return
             raise LongtailError(f"{path} is missing: restore it, or start again in another folder")
         found: set[int] = set()
@@ -285,7 +275,7 @@ class RunFolder:
                 write_csv(path, columns, rows(file))
             except csv.Error as error:
                 raise LongtailError(f"{path} is damaged ({error}): restore it or choose another --out") from None
-        if done is not None and name != "hard.csv" and found != set(range(1, done + 1)):
+        if done is not None and name != runfolder.HARD and found != set(range(1, done + 1)):
             raise LongtailError(
                 f"{path} has rows of {len(found)} epochs and the checkpoint is of epoch {done}: restore it, or start "
                 "again in another folder"
@@ -295,7 +285,7 @@ class RunFolder:
         self._tables[name] = (content, path.stat().st_size)
 
     def _append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        added = append_csv(self.path / name, _TABLES[name], rows)
+        added = append_csv(self.path / name, runfolder.COLUMNS[name], rows)
         content, size = self._tables.get(name) or (hashlib.sha256(), 0)
         content.update(added)
         self._tables[name] = (content, size + len(added))
@@ -313,10 +303,10 @@ class RunFolder:
             classes: Columns of ``difficulty.csv``, each ``[C]``; NaN becomes an empty cell.
             hard: Rows of ``hard.csv``.
         """
-        self._append("history.csv", [history])
-        self._append("difficulty.csv", _class_rows(history["epoch"], classes))
+        self._append(runfolder.HISTORY, [history])
+        self._append(runfolder.DIFFICULTY, _class_rows(history["epoch"], classes))
         if hard:
-            self._append("hard.csv", hard)
+            self._append(runfolder.HARD, hard)
 
     def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
         """Put ``state`` in place of the previous checkpoint in one step.
@@ -325,21 +315,23 @@ class RunFolder:
             state: Everything to continue; ``state["best"]["epoch"]`` names the best epoch so far.
             best: Weights of that epoch if it is this one; older ones go once the new checkpoint is whole.
         """
-        folder = self.path / "checkpoint"
+        folder = self.path / runfolder.CHECKPOINT
         folder.mkdir(exist_ok=True)
-        name = _best_name(state)
+        name = runfolder.best_checkpoint(state["best"]["epoch"])
         if best is not None:
-            save_weights(folder / name, best)
-            self._files[f"checkpoint/{name}"] = digest_of(folder / name)
-        self._files = {f: d for f, d in self._files.items() if not f.startswith("checkpoint/") or f.endswith(name)}
+            save_weights(self.path / name, best)
+            self._files[name] = digest_of(self.path / name)
+        self._files = {
+            f: d for f, d in self._files.items() if f == name or not f.startswith(f"{runfolder.CHECKPOINT}/")
+        }
         tables = {f: {"bytes": size, "sha256": content.hexdigest()} for f, (content, size) in self._tables.items()}
-        save_state(folder / "last.pt", state | {"files": self._files, "tables": tables})
+        save_state(self.path / runfolder.LAST_CHECKPOINT, state | {"files": self._files, "tables": tables})
         for old in folder.glob("best-*.safetensors"):
-            if old.name != name:
+            if old != self.path / name:
                 old.unlink()
 
     def best_weights(self, epoch: int) -> dict[str, torch.Tensor]:
-        return load_weights(self.path / "checkpoint" / f"best-{epoch}.safetensors")
+        return load_weights(self.path / runfolder.best_checkpoint(epoch))
 
     def save_picture(self, name: str, pixels: torch.Tensor) -> None:
         """Write uint8 ``[3, H, W]`` as PNG."""
@@ -353,9 +345,9 @@ class RunFolder:
         Raises:
             LongtailError: one is missing or not what it was.
         """
-        if not (self.path / "digests.json").is_file():
+        if not (self.path / runfolder.DIGESTS).is_file():
             return
-        digests = read_json(self.path / "digests.json")
+        digests = read_json(self.path / runfolder.DIGESTS)
         for name in names:
             if not isinstance(digests, dict) or digests.get(name) != digest_of(self.path / name):
                 raise LongtailError(
@@ -382,21 +374,21 @@ class RunFolder:
             predictions: ``test_predictions.safetensors``: of each test sample, ``[N]``, its ``sample`` (a number that
                 is the same in every run), ``target`` and ``predicted`` class.
         """
-        save_weights(self.path / "model.safetensors", last)
-        save_weights(self.path / "model_best.safetensors", best)
+        save_weights(self.path / runfolder.LAST_WEIGHTS, last)
+        save_weights(self.path / runfolder.BEST_WEIGHTS, best)
         if predictions is not None:
-            save_weights(self.path / "test_predictions.safetensors", predictions)
+            save_weights(self.path / runfolder.PREDICTIONS, predictions)
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
-        write_csv(self.path / "per_class.csv", PER_CLASS, per_class)
+        write_csv(self.path / runfolder.PER_CLASS, runfolder.COLUMNS[runfolder.PER_CLASS], per_class)
         confusion = []
         for split, evaluation in tables.items():
             for true, predicted in evaluation.confusion.nonzero().tolist():
                 count = int(evaluation.confusion[true, predicted])
                 confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
-        write_csv(self.path / "confusion.csv", CONFUSION, confusion)
+        write_csv(self.path / runfolder.CONFUSION, runfolder.COLUMNS[runfolder.CONFUSION], confusion)
         written = [name for name in _FINAL if (self.path / name).is_file()]
-        write_json(self.path / "digests.json", {name: digest_of(self.path / name) for name in written})
-        write_json(self.path / "metrics.json", metrics)
+        write_json(self.path / runfolder.DIGESTS, {name: digest_of(self.path / name) for name in written})
+        write_json(self.path / runfolder.METRICS, metrics)
 
 
 def _is_checkpoint(state: dict[str, Any]) -> bool:
@@ -413,7 +405,3 @@ def _class_rows(epoch: int, columns: Mapping[str, torch.Tensor]) -> Iterator[dic
     for c, values in enumerate(zip(*(column.tolist() for column in columns.values()), strict=True)):
         known = {name: value if value == value else "" for name, value in zip(columns, values, strict=True)}
         yield {"epoch": epoch, "class": c} | known
-
-
-def _best_name(state: dict[str, Any]) -> str:
-    return f"best-{state['best']['epoch']}.safetensors"

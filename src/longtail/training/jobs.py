@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from longtail import runfolder
 from longtail.errors import LongtailError, message_of
 from longtail.training.config import RunConfig
 from longtail.training.progress import Lines, Whole, for_terminal
@@ -113,7 +114,7 @@ def _check_data_seeds(jobs: Sequence[Job]) -> None:
     from longtail.training.folder import RunFolder
 
     for job in jobs:
-        if (job.folder / "config.json").is_file():
+        if (job.folder / runfolder.CONFIG).is_file():
             there = RunFolder(job.folder).config().data_seed
             if there != job.config.data_seed:
                 raise LongtailError(
@@ -252,7 +253,7 @@ def _share_done(job: Job) -> float:
     from longtail.training.recipes import resolve
 
     try:
-        rows = (job.folder / "history.csv").read_bytes().count(b"\n") - 1
+        rows = (job.folder / runfolder.HISTORY).read_bytes().count(b"\n") - 1
     except OSError:
         return 0.0
     return max(0, rows) / (resolve(job.config).epochs or 1)

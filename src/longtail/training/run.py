@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from longtail import runfolder
 from longtail.data import Split
 from longtail.data.record import SplitRecord, check_splits, record_splits
 from longtail.data.splits import sample_numbers
@@ -454,7 +455,7 @@ class _Loop:
         with self.accelerator.autocast():
             pixels = self.task.examples(self.model) if self.main else None
         if pixels is not None:
-            self.folder.save_picture("examples.png", pixels)
+            self.folder.save_picture(runfolder.EXAMPLES, pixels)
 
     def _features(self, split: str) -> tuple[Tensor, Tensor]:
         with self.accelerator.autocast():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from longtail import runfolder
 from longtail.data import ImageData, Split
 from longtail.data.boxes import BoxData
 from longtail.data.record import SplitRecord, check_splits
@@ -44,7 +45,7 @@ class Trained:
             )
         self.folder, self.config = folder, folder.config()
         self.boxes = self.config.task in ("detect", "segment")
-        self.info = read_description(folder.path / "data.json", boxes=self.boxes)
+        self.info = read_description(folder.path / runfolder.DATA, boxes=self.boxes)
         ids = self.info["category_ids"] if self.boxes else None
         self.class_names = distinct_names(self.info["class_names"], ids, kind="category" if self.boxes else "class")
         self.device = torch.device(
@@ -55,8 +56,8 @@ class Trained:
         except LongtailError as error:
             raise LongtailError(f"{folder.path}: {error}") from None
         which = weights or self.config.final
-        path = folder.path / ("model_best.safetensors" if which == "best" else "model.safetensors")
-        folder.verify("data.json", path.name)
+        path = folder.path / runfolder.WEIGHTS[which]
+        folder.verify(runfolder.DATA, path.name)
         try:
             model.load_state_dict(load_weights(path))
         except RuntimeError as error:
