@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
 from longtail import activity
+from longtail.config import RunConfig
 from longtail.errors import LongtailError, Terminated, message_of
 from longtail.output import is_main
-from longtail.training.config import RunConfig
 from longtail.usage import explain
 
 try:

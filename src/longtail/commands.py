@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
 from longtail import runfolder
+from longtail.config import DataOptions, RunConfig
 from longtail.errors import LongtailError
 from longtail.output import is_main, report_on, say, say_metrics, warn
-from longtail.training.config import DataOptions, RunConfig
 
 __all__ = ["COMMANDS"]
 
 Device = Literal["auto", "cpu", "cuda"]
-_LABEL = ("file", "rank", "label", "probability")
-_OBJECT = ("file", "label", "score", "x", "y", "width", "height")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,53 +179,23 @@ class Predict:
 
         out = None if self.out is None or str(self.out) == "-" else self.out
         trained = load_run(_run_of(self.run_folder, best=self.best, note=_note), device=self.device)
-        pictures = out is not None and trained.boxes and out.suffix.lower() in (".json", "")
-        if out and not pictures:
-            check_table(out)
         notes, problems = list[str](), list[str]()
-        if trained.boxes:
-            columns, rows = _OBJECT, self._objects(trained, out if pictures else None, notes, problems)
-        else:
-            columns, rows = _LABEL, self._labels(trained, notes, problems)
-        if out and not pictures:
-            write_table(out, columns, rows)
+        options = {"top": self.top, "threshold": self.threshold, "notes": notes, "problems": problems}
+        found = trained.task.predict(trained, self.files, **options)
+        if out and found.save is not None and out.suffix.lower() in found.forms:
+            say(found.save(out))
+        elif out:
+            check_table(out)
+            write_table(out, found.columns, found.rows)
             say(f"wrote {out}")
-        elif trained.boxes:
-            for row in rows:
-                box = "\t".join(f"{row[side]:.1f}" for side in ("x", "y", "width", "height"))
-                say(f"{row['file']}\t{row['label']}\t{row['score']:.4f}\t{box}")
         else:
-            while own := list(itertools.islice(rows, max(self.top, 1))):
-                say("\t".join([own[0]["file"], *(f"{row['label']}\t{row['probability']:.4f}" for row in own)]))
+            for line in found.lines(found.rows):
+                say(line)
         for note in notes:
             _note(note)
         for problem in problems:
             sys.stderr.write(f"left out: {problem}\n")
         return 1 if problems else 0
-
-    def _labels(self, trained: Any, notes: list[str], problems: list[str]) -> Iterator[dict[str, Any]]:
-        from longtail.training.apply import predict
-
-        for file, classes in predict(trained, self.files, top=self.top, notes=notes, problems=problems):
-            for rank, (label, p) in enumerate(classes, 1):
-                yield {"file": file, "rank": rank, "label": label, "probability": p}
-
-    def _objects(
-        self, trained: Any, out: Path | None, notes: list[str], problems: list[str]
-    ) -> Iterator[dict[str, Any]]:
-        from longtail.training.apply import image_files
-        from longtail.training.apply_boxes import find_objects, write_objects
-
-        found = find_objects(trained, image_files(self.files, notes=notes, problems=problems), problems=problems)
-        if out is not None:
-            file, folder, pictures = write_objects(found, out, threshold=self.threshold)
-            say(f"wrote {file}, and {pictures} pictures in {folder}")
-            return
-        for path, _, detections in found:
-            for entry in detections:
-                if entry["score"] >= self.threshold:
-                    box = dict(zip(("x", "y", "width", "height"), entry["bbox"], strict=True))
-                    yield {"file": path, "label": entry["name"], "score": entry["score"], **box}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -247,37 +214,13 @@ class Inspect(DataOptions):
 
     def run(self) -> int:
         from longtail.data.catalogue import find_entry
-        from longtail.training.options import check_options
+        from longtail.tasks import task_class
+        from longtail.tasks.options import check_options
 
         say(f"reading {self.data}")  # before what may take long
-        entry = find_entry(self.data)
-        check_options(self, self.data, entry.task)
-        if entry.boxes:
-            return self._boxes()
-        from longtail.data import load_data
-        from longtail.data.listed import counts_of_lists
-        from longtail.tasks.inspect import inspect
-
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions)}
-        options["data_seed"] = self.data_seed or 0
-        try:
-            data = load_data(self.data, **options)
-        except LongtailError:
-            for line in counts_of_lists(self.data):  # what is known although files are missing
-                say(line)
-            raise
-        for line in inspect(data, picture=self.out, verify=self.verify):
-            say(line)
-        return 0
-
-    def _boxes(self) -> int:
-        from longtail.data import load_boxes
-        from longtail.tasks.inspect_boxes import inspect_box_data
-
-        options: dict[str, Any] = {"data_seed": self.data_seed or 0, "val_fraction": self.val_fraction}
-        options |= {"broken": self.broken or "refuse", "bit_depth": self.bit_depth}
-        data = load_boxes(self.data, look=True, **options)
-        for line in inspect_box_data(data, picture=self.out, verify=self.verify):
+        kind = find_entry(self.data).task
+        check_options(self, self.data, kind)
+        for line in task_class(kind).inspect(self.data, self, picture=self.out, verify=self.verify):
             say(line)
         return 0
 

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from longtail.atomic import atomic
 from longtail.errors import LongtailError
 
-__all__ = ["parse_json", "read_json", "read_text"]
+__all__ = ["json_text", "parse_json", "read_json", "read_text", "write_json"]
 
 
 def read_text(path: Path) -> str:
@@ -54,3 +55,14 @@ def read_json(path: Path, *, mend: str) -> Any:
         return parse_json(text)
     except ValueError as error:
         raise LongtailError(f"{path} is not valid JSON ({error}): {mend}") from None
+
+
+def json_text(value: Any) -> str:
+    """A JSON text as all our files hold it."""
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    text = json_text(value)
+    atomic(path, lambda p: p.write_text(text, encoding="utf-8"))

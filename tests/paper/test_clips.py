@@ -105,7 +105,7 @@ def test_results_are_merged_in_the_order_of_the_table(out: Path, tmp_path: Path)
 
 
 def test_egtea_in_miniature(egtea: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longtail.training.setup.suggest_workers", lambda *_: 0)  # they take longer to start
+    monkeypatch.setattr("longtail.tasks.image.suggest_workers", lambda *_: 0)  # they take longer to start
     options = {"out": tmp_path, "scale": "smoke", "device": "cpu", "data": [f"egtea:{egtea}"]}
     list(reproduce("table8", columns=["egtea"], rows=["cdb-w"], **options))  # type: ignore[arg-type]
     about = read_json(tmp_path / "egtea" / "cdb-w" / "seed-0" / "data.json")

@@ -13,10 +13,10 @@ from longtail import LongtailError
 from longtail.cli import main
 from longtail.data.catalogue import CATALOGUE
 from longtail.tasks.base import task_class
+from longtail.tasks.options import check_options
 from longtail.training.config import DataOptions, RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.folder import RunFolder
-from longtail.training.options import check_options
 from longtail.training.recipes import resolve
 
 GIVEN: dict[str, Any] = {

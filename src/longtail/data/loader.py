@@ -30,7 +30,7 @@ from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 from longtail.guard import leave_unguarded_script, unguarded_script
 
-__all__ = ["Loader", "draw_key", "make_loader", "suggest_workers"]
+__all__ = ["Loader", "draw_key", "make_loader", "suggest_workers", "usable_cpus", "usable_workers"]
 
 CACHE_BYTES = 1 << 30
 """Decoded files are kept in memory up to about this size."""
@@ -110,6 +110,16 @@ def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
     if split.in_memory or _cache_bytes(split, image_size, train=True) <= CACHE_BYTES:
         return 0
     return max(1, min(8, cpus))
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_workers(wanted: int) -> int:
+    """``wanted``, or as many processes as can be of use: each takes memory, and a core to do anything."""
+    return min(wanted, max(8, 2 * usable_cpus()))
 
 
 class _Normalise:

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from longtail.config import RunConfig
 from longtail.data.catalogue import CATALOGUE
 from longtail.errors import LongtailError
-from longtail.training.config import RunConfig
 
 __all__ = ["Cell", "Column", "Figure", "Row", "Runs", "Table"]
 

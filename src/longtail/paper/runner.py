@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from longtail import runfolder
+from longtail.config import RunConfig
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
-from longtail.training.config import RunConfig
 from longtail.training.jobs import Outcome
 
 __all__ = ["find_recipe", "recipe_names", "reproduce"]
@@ -227,7 +227,7 @@ class _Plan:
 
     def _check_data(self, cells: Sequence[Cell]) -> None:
         """Say before the first run what would be missing at a later one."""
-        from longtail.data import load_boxes, load_data
+        from longtail.tasks.base import task_class
 
         runs = (
             (self.folder(cell, seed), self.config(cell, seed)) for cell in cells for seed in self._seeds(cell.column)
@@ -242,10 +242,7 @@ class _Plan:
                 raise LongtailError(f"{column.folder} starts from {column.pretrained}: give {' and '.join(words)}")
             if not Path(config.weights).is_file():
                 raise LongtailError(f"weights {config.weights} do not exist or are no file")
-        if config.task in ("detect", "segment"):
-            load_boxes(config.data, masks=config.task == "segment", broken=config.broken or "refuse")
-        else:
-            load_data(config.data, imbalance=config.imbalance, protocol=config.protocol, download=config.download)
+        task_class(config.task).read(config)
 
     def _seeds(self, column: Column) -> range:
         return range(self.seeds[column.name])

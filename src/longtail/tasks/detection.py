@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,17 +14,24 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from longtail.config import DataOptions, RunConfig
+from longtail.data import load_boxes
 from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
-from longtail.data.loader import draw_key
+from longtail.data.catalogue import Entry, known
+from longtail.data.given import image_files
+from longtail.data.loader import draw_key, usable_workers
+from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.integrations.detection import box_predictions, boxes_of_step, with_box_criterion
-from longtail.methods import ClassStats
+from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics.detection import detection_ap
 from longtail.metrics.masks import mask_api
-from longtail.models.detectors import create_detector
+from longtail.models.detectors import box_classifier, create_detector
+from longtail.names import same_classes
+from longtail.tasks.base import Evaluation, Predictions, Task, put_in
+from longtail.tasks.description import BOXES, Rules
 from longtail.tasks.draw_boxes import beside, draw_objects
-from longtail.tasks.image import Evaluation
 
 __all__ = ["DetectionTask", "coco_results"]
 
@@ -31,7 +40,7 @@ CACHE_BYTES = 1 << 30
 """Decoded images are kept in memory up to about this size."""
 
 
-class DetectionTask:
+class DetectionTask(Task):
     """Detection, and with ``masks`` segmentation, on one data set.
 
     Args:
@@ -48,8 +57,10 @@ class DetectionTask:
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
     options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken", "bit_depth"})
-    every_epoch: ClassVar[dict[str, Any]] = {"quick": True}
-    """Options of `evaluate` for the held-out split after each epoch."""
+    reads: ClassVar[tuple[str, ...]] = ("detect",)
+    rules: ClassVar[Rules] = BOXES
+    every_epoch: ClassVar[Mapping[str, Any]] = {"quick": True}
+    warms_up_by_step: ClassVar[bool] = True  # or a new detector diverges in its first epoch
 
     def __init__(
         self,
@@ -76,6 +87,85 @@ class DetectionTask:
         self._cached = 0
         self._frozen_norm = False
 
+    # -- ways in -------------------------------------------------------------------------------------------------------
+    @classmethod
+    def settle(cls, config: RunConfig, entry: Entry) -> tuple[RunConfig, dict[str, Any]]:
+        """Segmentation is done by the detector's counterpart with masks."""
+        name, defaults = entry.name, dict(entry.training)
+        if entry.task == "video":
+            raise LongtailError(f"{name} has clips to classify, nothing for --task {config.task}: use --task video")
+        if entry.task not in cls.reads:
+            raise LongtailError(
+                f"{name} has no boxes for --task {config.task}: known are {', '.join(known(['detect']))}"
+            )
+        if config.task == "segment":
+            defaults["model"] = defaults["model"].replace("faster", "mask")
+        return config, defaults
+
+    @classmethod
+    def check_method(cls, method: Method, kind: str) -> None:
+        """Refuse a method that is not made for boxes, or that measures what they do not have."""
+        super().check_method(method, kind)
+        if getattr(method, "measure", "recall") not in ("recall", "precision", "f1"):
+            raise LongtailError(
+                "with boxes the difficulty is measured from decisions: use measure=recall, precision or f1"
+            )
+
+    @classmethod
+    def read(cls, config: RunConfig, *, record: SplitRecord | None = None, whole: bool = False) -> BoxData:
+        """The data of a configuration, see `load_boxes`; they have splits in any case."""
+        del whole
+        masks = config.task == "segment" or (config.model or "").lower().startswith("mask")
+        return load_boxes(config.data, **_keywords(config), masks=masks, record=record)
+
+    @classmethod
+    def load(
+        cls,
+        config: RunConfig,
+        *,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        record: SplitRecord | None = None,
+        whole: bool = False,
+    ) -> DetectionTask:
+        """The task of a configuration, for process ``rank`` of ``world``."""
+        assert config.model and config.image_size
+        return cls(
+            cls.read(config, record=record, whole=whole),
+            model=config.model,
+            image_size=config.image_size,
+            device=device,
+            masks=config.task == "segment" or config.model.lower().startswith("mask"),
+            workers=usable_workers(config.workers or 0),
+            seed=config.seed,
+            rank=rank,
+            world=world,
+        )
+
+    def adopt(self, info: Mapping[str, Any], split: str) -> DetectionTask:
+        """This task as one for the detector of a finished run: its categories by their names, its rules, its counts."""
+        part = with_categories(self.split(split), self.data.name, info)
+        data = BoxData(name=self.data.name, train=part, val=part, test=part, rules=info["rules"])
+        task = type(self)(data, model=info["model"], image_size=info["image_size"], device=self.device)
+        task.class_counts = info["class_counts"]["train"]
+        return task
+
+    @classmethod
+    def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
+        """The detector of a finished run, ready for its weights, its boxes scored as the method has it."""
+        model = create_detector(
+            info["model"],
+            num_classes=len(info["class_names"]),
+            image_size=info["image_size"],
+            frozen_norm=info["frozen_norm"],
+        )
+        parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"], task=config.task))
+        put_in(model, parts, box_classifier(model))
+        last = dataclasses.replace(parts, **parts.stages[-1].parts) if parts.stages else parts
+        return with_box_criterion(model, last.criterion)
+
+    # -- the model -----------------------------------------------------------------------------------------------------
     def description(self) -> dict[str, Any]:
         """``data.json``: what `predict` and the report must know of the data."""
         found = inspect_boxes(self.data)
@@ -106,6 +196,12 @@ class DetectionTask:
         self._frozen_norm = model.frozen_norm
         return model.to(self.device)
 
+    def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:
+        """A fresh detector on the task's device with a method's parts, and the classifier of its boxes."""
+        model = self.build_model(weights=weights)
+        head = put_in(model, parts, box_classifier(model))
+        return model.to(self.device), head
+
     def stats(self, **training: Any) -> ClassStats:
         """What a method may know of the training split, with instances for class counts, and of the training."""
         return ClassStats(
@@ -114,13 +210,6 @@ class DetectionTask:
             labels_per_image=self.data.train.labels_per_image(),
             **training,
         )
-
-    def split(self, name: str) -> BoxSplit:
-        """One of ``train``, ``val``, ``test``, ``select``."""
-        split = getattr(self.data, name, None)
-        if not isinstance(split, BoxSplit):
-            raise LongtailError(f"{self.data.name} has no {name!r} split")
-        return split
 
     # -- batches -------------------------------------------------------------------------------------------------------
     def train_batches(self, batches: Iterable[Tensor], *, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -263,7 +352,7 @@ class DetectionTask:
             | ({"accuracy": float(recall[c]), "recall": float(recall[c])} if total[c] else {})
             for c, name in enumerate(self.data.class_names)
         ]
-        return Evaluation(metrics, performance, rows_out, confusion[:, :classes])
+        return Evaluation(metrics, performance, rows_out, metrics["box_accuracy"], confusion[:, :classes])
 
     @torch.inference_mode()
     def examples(self, model: nn.Module, *, split: str = "test", number: int = 4, threshold: float = 0.3) -> Tensor:
@@ -292,6 +381,53 @@ class DetectionTask:
         model.train(training)
         return beside(rows)
 
+    @classmethod
+    def label(cls, trained: Any, files: Sequence[str | Path], **options: Any) -> Iterator[tuple[str, Any]]:
+        """Not for boxes: a file has no single class."""
+        del files, options
+        raise LongtailError(f"{trained.folder.path} finds objects: use longtail.training.apply_boxes.find_objects")
+
+    @classmethod
+    def predict(cls, trained: Any, files: Sequence[str | Path], **options: Any) -> Predictions:
+        """A row an object of at least the score ``threshold``; all of them as COCO's results, with pictures, are saved
+        to ``.json`` or to a folder."""
+        from longtail.tasks.find_objects import find_objects, write_objects
+
+        threshold, problems = options.get("threshold", 0.5), options.get("problems")
+
+        def found() -> Iterator[Any]:
+            paths = image_files(files, notes=options.get("notes"), problems=problems)
+            return find_objects(trained, paths, problems=problems)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for path, _, detections in found():
+                for entry in detections:
+                    if entry["score"] >= threshold:
+                        box = dict(zip(("x", "y", "width", "height"), entry["bbox"], strict=True))
+                        yield {"file": path, "label": entry["name"], "score": entry["score"], **box}
+
+        def lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+            for row in rows:
+                box = "\t".join(f"{row[side]:.1f}" for side in ("x", "y", "width", "height"))
+                yield f"{row['file']}\t{row['label']}\t{row['score']:.4f}\t{box}"
+
+        def save(place: Path) -> str:
+            file, folder, pictures = write_objects(found(), place, threshold=threshold)
+            return f"wrote {file}, and {pictures} pictures in {folder}"
+
+        columns = ("file", "label", "score", "x", "y", "width", "height")
+        return Predictions(columns, rows(), lines, save, (".json", ""))
+
+    @classmethod
+    def inspect(
+        cls, data: str, options: DataOptions, *, picture: Path | None = None, verify: bool = False
+    ) -> Iterator[str]:
+        """Images and instances of every category, frequency groups, a picture; also where photographs are missing."""
+        from longtail.tasks.inspect_boxes import inspect_box_data
+
+        content = load_boxes(data, look=True, **_keywords(options))
+        yield from inspect_box_data(content, picture=picture, verify=verify)
+
     def _average_precision(self, part: BoxSplit, found: list[dict[str, Any]], kind: Any) -> dict[str, Any]:
         """Of the whole split on every process."""
         if self.world > 1:
@@ -310,6 +446,39 @@ class DetectionTask:
             for row, output in zip(rows, outputs, strict=True)
             for result in coco_results(output, part.images[row]["id"], ids)
         ]
+
+
+def _keywords(options: DataOptions) -> dict[str, Any]:
+    """Those of `load_boxes`; what cannot be used is refused unless it is said."""
+    return options.keywords(DetectionTask.options) | {"broken": options.broken or "refuse"}
+
+
+def with_categories(part: BoxSplit, name: str, info: Mapping[str, Any]) -> BoxSplit:
+    """A split with the categories of a run, known by their names.
+
+    Args:
+        part: The split.
+        name: Of its data set.
+        info: The run's ``data.json``.
+
+    Raises:
+        LongtailError: other categories.
+    """
+    ids, names = info["category_ids"], info["class_names"]
+    places = same_classes([c["name"] for c in part.categories], names, where=name, kind="category")
+    identity = {c["id"]: ids[place] for c, place in zip(part.categories, places, strict=True)}
+    objects = [
+        [entry | {"category_id": identity[entry["category_id"]]} for entry in map(dict, o)] for o in part.objects
+    ]
+    images = [
+        image | {key: [identity[c] for c in image[key] if c in identity] for key in _LISTS if key in image}
+        for image in map(dict, part.images)
+    ]
+    categories = [{"id": i, "name": n, "frequency": f} for i, n, f in zip(ids, names, info["frequency"], strict=True)]
+    return BoxSplit(images, objects, categories, part.read)
+
+
+_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 def coco_results(output: dict[str, Tensor], image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:

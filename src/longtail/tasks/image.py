@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from longtail.data import Loader, inspect_data, make_loader
-from longtail.data.base import ImageData, Split
+from longtail.config import DataOptions, RunConfig
+from longtail.data import Loader, inspect_data, load_data, make_loader, suggest_workers
+from longtail.data.base import ImageData
+from longtail.data.catalogue import Entry, known
+from longtail.data.loader import usable_cpus, usable_workers
+from longtail.data.record import SplitRecord
+from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
-from longtail.methods import ClassStats
+from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics import Classification
-from longtail.models import create_model, model_channels
+from longtail.models import create_model, final_linear, model_channels
+from longtail.names import same_classes
 from longtail.samplers import ClassAwareSampler
+from longtail.tasks.base import Evaluation, Predictions, Task, put_in
+from longtail.tasks.description import IMAGES, Rules
+from longtail.tasks.label_files import label_files
 
 __all__ = ["Evaluation", "ImageTask"]
 
@@ -26,36 +36,7 @@ HEAD = 5
 """Most frequent classes whose precision and recall are reported apart for clips, as in Table 8 of the paper."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A model's result on one split.
-
-    Args:
-        metrics: What ``metrics.json`` holds of a split: fractions in [0, 1], plain JSON values.
-        performance: Performance of each class in [0, 1], ``[C]``, NaN where the split has no sample of the class.
-        per_class: Rows of ``per_class.csv`` without the split's name.
-        confusion: Counts, true class by predicted class, ``[C, C]``.
-        predicted: Class that each sample of the split was taken for, int64 ``[N]``; None: samples have none, as boxes.
-    """
-
-    metrics: dict[str, Any]
-    performance: Tensor
-    per_class: list[dict[str, Any]]
-    confusion: Tensor
-    predicted: Tensor | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the samples, or of the ground-truth boxes, whose class is right."""
-        return self.metrics["top1"] if "top1" in self.metrics else self.metrics["box_accuracy"]
-
-    @property
-    def score(self) -> float:
-        """What model selection maximises: the mean performance over the classes that the split holds."""
-        return float(self.performance.double().nanmean())
-
-
-class ImageTask:
+class ImageTask(Task):
     """Classification on one data set, of images or of clips.
 
     A batch of images is ``[B, C, S, S]``, one of clips of T frames ``[B, C, T, S, S]``.
@@ -75,8 +56,9 @@ class ImageTask:
         {"imbalance", "imbalance_kind", "protocol", "data_seed", "val_fraction", "select_fraction", "frames", "broken"}
         | {"frame_cache", "download", "group_by", "bit_depth", "augment"}
     )
-    every_epoch: ClassVar[dict[str, Any]] = {}
-    """Options of `evaluate` for the held-out split after each epoch."""
+    reads: ClassVar[tuple[str, ...]] = ("classify", "video")
+    rules: ClassVar[Rules] = IMAGES
+    exports: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -103,6 +85,83 @@ class ImageTask:
         }
         self._loaders: dict[tuple[str, bool], Loader] = {}
 
+    # -- ways in -------------------------------------------------------------------------------------------------------
+    @classmethod
+    def settle(cls, config: RunConfig, entry: Entry) -> tuple[RunConfig, dict[str, Any]]:
+        """Clips are classified as ``video``, whether it is said or not."""
+        if entry.task not in cls.reads:
+            raise LongtailError(f"{entry.name} is no data set of labelled images: use it with --task detect or segment")
+        if entry.task == "video":
+            config = dataclasses.replace(config, task="video", frames=config.frames or entry.frames)
+        elif config.task == "video":
+            raise LongtailError(f"{entry.name} has no clips for --task video: known are {', '.join(known(['video']))}")
+        return config, dict(entry.training)
+
+    @classmethod
+    def read(cls, config: RunConfig, *, record: SplitRecord | None = None, whole: bool = False) -> ImageData:
+        """The data of a configuration, see `load_data`."""
+        return load_data(config.data, **config.keywords(cls.options), record=record, whole=whole)
+
+    @classmethod
+    def load(
+        cls,
+        config: RunConfig,
+        *,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        record: SplitRecord | None = None,
+        whole: bool = False,
+    ) -> ImageTask:
+        """The task of a configuration, for process ``rank`` of ``world``; the first one downloads."""
+        config = dataclasses.replace(config, download=config.download and rank == 0)
+        assert config.model and config.image_size
+        data = cls.read(config, record=record, whole=whole)
+        if data.num_classes < 2 and not whole:
+            raise LongtailError(
+                f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two"
+            )
+        workers = config.workers
+        if workers is None:
+            workers = suggest_workers(data.train, config.image_size, usable_cpus() // world)
+        return cls(
+            data,
+            model=config.model,
+            image_size=config.image_size,
+            device=device,
+            workers=usable_workers(workers),
+            seed=config.seed,
+            rank=rank,
+            world=world,
+        )
+
+    def adopt(self, info: Mapping[str, Any], split: str) -> ImageTask:
+        """This task as one for the model of a finished run: its classes by their names, its look, its counts."""
+        data = with_classes(self.data, split, info["class_names"])
+        if bool(data.frames) != bool(info.get("frames", 0)):
+            other = "clips" if info.get("frames", 0) else "images"
+            raise LongtailError(f"{data.name} has {data.item}s, and the run was trained on {other}")
+        if data.train.in_memory and data.channels != info["data_channels"]:
+            raise LongtailError(f"{data.name} has {data.channels} channels, the run's data {info['data_channels']}")
+        data = dataclasses.replace(data, mean=info["mean"], std=info["std"], center_crop=info["center_crop"])
+        task = type(self)(data, model=info["model"], image_size=info["image_size"], device=self.device)
+        task.class_counts = info["class_counts"]["train"]  # the shot groups are those of the training
+        return task
+
+    @classmethod
+    def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
+        """The network of a finished run, ready for its weights."""
+        model = create_model(
+            info["model"],
+            num_classes=len(info["class_names"]),
+            in_channels=info["channels"],
+            image_size=info["image_size"],
+            frames=info.get("frames", 0),
+        )
+        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"])), final_linear(model))
+        return model
+
+    # -- the model -----------------------------------------------------------------------------------------------------
     def stats(self, **training: Any) -> ClassStats:
         """What a method may know of the training split, and of the training (keywords of `ClassStats`)."""
         return ClassStats(class_counts=self.class_counts, labels=self.data.train.labels, **training)
@@ -139,6 +198,13 @@ class ImageTask:
         last = torch.channels_last_3d if self.data.frames else torch.channels_last
         return model.to(self.device, memory_format=last)  # pyright: ignore[reportCallIssue]
 
+    def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:
+        """A fresh model on the task's device with a method's parts, and its classifier."""
+        model = self.build_model(weights=weights)
+        head = put_in(model, parts, final_linear(model))
+        return model.to(self.device), head
+
+    # -- batches, loss, judgement --------------------------------------------------------------------------------------
     def train_batches(
         self, batches: Iterable[Tensor], *, epoch: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -168,21 +234,11 @@ class ImageTask:
         batches = sampler.indices().split(size)
         return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
-    def use(self, model: nn.Module, criterion: Any) -> None:
-        """Nothing to prepare: the loss calls the criterion, and a classifier is judged by its logits alone."""
-
     def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
         images, target = batch
         logits = model(images)
         return {"loss": criterion(logits, target), "logits": logits}
-
-    def split(self, name: str) -> Split:
-        """One of ``train``, ``val``, ``test``, ``select``."""
-        split = getattr(self.data, name, None)
-        if not isinstance(split, Split):
-            raise LongtailError(f"{self.data.name} has no {name!r} split")
-        return split
 
     def _loader(self, name: str, *, augment: bool) -> Loader:
         key = (name, augment)
@@ -224,10 +280,12 @@ class ImageTask:
         confusion = result.pop("confusion").cpu()
         performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
         predicted = all_reduce_sum(predicted).cpu()  # each process has filled in its own rows
-        return Evaluation(result, performance, self._per_class(confusion), confusion, predicted)
+        return Evaluation(result, performance, self._per_class(confusion), result["top1"], confusion, predicted)
 
-    def examples(self, model: nn.Module) -> None:
-        """No picture: what is found in an image is its label, and the tables tell that. `DetectionTask` has one."""
+    def samples(self, split: str) -> dict[str, Tensor]:
+        """Of each sample of a split its ``sample`` number, the same in every run, and its ``target``, int32 ``[N]``."""
+        part = self.split(split)
+        return {"sample": sample_numbers(part.images), "target": part.labels.int()}
 
     @torch.no_grad()
     def features(
@@ -254,6 +312,43 @@ class ImageTask:
             model.train(training)
         return torch.cat(features), torch.cat(targets)
 
+    @classmethod
+    def label(cls, trained: Any, files: Sequence[str | Path], **options: Any) -> Iterator[tuple[str, Any]]:
+        """Each file with its most likely classes and their probabilities."""
+        return label_files(trained, files, **options)
+
+    @classmethod
+    def predict(cls, trained: Any, files: Sequence[str | Path], **options: Any) -> Predictions:
+        """A row a file and class, the best first; a line a file."""
+        options.pop("threshold", None)
+        top = max(options.get("top", 1), 1)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for file, classes in cls.label(trained, files, **options):
+                for rank, (label, p) in enumerate(classes, 1):
+                    yield {"file": file, "rank": rank, "label": label, "probability": p}
+
+        def lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+            while own := list(itertools.islice(rows, top)):
+                yield "\t".join([own[0]["file"], *(f"{row['label']}\t{row['probability']:.4f}" for row in own)])
+
+        return Predictions(("file", "rank", "label", "probability"), rows(), lines)
+
+    @classmethod
+    def inspect(
+        cls, data: str, options: DataOptions, *, picture: Path | None = None, verify: bool = False
+    ) -> Iterator[str]:
+        """Class counts, imbalance, shot groups, splits, what would be hard, and a picture."""
+        from longtail.data.listed import counts_of_lists
+        from longtail.tasks.inspect import inspect
+
+        try:
+            content = load_data(data, **options.keywords(cls.options))
+        except LongtailError:
+            yield from counts_of_lists(data)  # what is known although files are missing
+            raise
+        yield from inspect(content, picture=picture, verify=verify)
+
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
         scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}
         count = confusion.sum(1).tolist()
@@ -262,3 +357,18 @@ class ImageTask:
             | {key: values[c] if count[c] else "" for key, values in ({"accuracy": scores["recall"]} | scores).items()}
             for c, name in enumerate(self.data.class_names)
         ]
+
+
+def with_classes(data: ImageData, name: str, class_names: Sequence[str]) -> ImageData:
+    """``data`` with the labels of one split as indices into ``class_names``.
+
+    Raises:
+        LongtailError: no such split, or other classes.
+    """
+    places = same_classes(data.class_names, class_names, where=data.name)
+    part = getattr(data, name, None)
+    if part is None:
+        raise LongtailError(f"{data.name} has no {name!r} split")
+    labels = torch.tensor(places)[part.labels]
+    parts: dict[str, Any] = {name: dataclasses.replace(part, labels=labels)}
+    return dataclasses.replace(data, class_names=class_names, **parts)

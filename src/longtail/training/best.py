@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from longtail import runfolder
+from longtail.config import RunConfig
 from longtail.errors import LongtailError
-from longtail.training.config import RunConfig
 from longtail.training.files import read_json
 from longtail.training.folder import RunFolder
 

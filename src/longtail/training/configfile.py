@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from longtail import runfolder
+from longtail.config import RunConfig
 from longtail.errors import LongtailError
+from longtail.tasks.options import without_idle_defaults
 from longtail.textfiles import read_json
-from longtail.training.config import RunConfig
-from longtail.training.options import without_idle_defaults
 
 __all__ = ["read_config"]
 

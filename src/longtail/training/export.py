@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from longtail import activity
 from longtail.data import Split, make_loader
 from longtail.errors import LongtailError
+from longtail.tasks.label_files import as_data
 from longtail.training.files import atomic, check_place, write_json
 from longtail.training.trained import Trained
 
@@ -74,7 +75,7 @@ def export(
     if format not in ("onnx", "pt2"):
         raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
     trained = run if isinstance(run, Trained) else Trained(run)
-    if trained.boxes:
+    if not trained.task.exports:
         raise LongtailError("export is for classifiers: load a detector with longtail.training.apply.load_run")
     path = Path(out) if out else trained.folder.path / f"model.{format}"
     check_place(path)
@@ -150,7 +151,9 @@ def _example(trained: Trained, *, softmax: bool) -> tuple[Tensor, Tensor]:
     frames_first = images.transpose(1, 2) if images.ndim == 5 else images
     split = Split(frames_first, torch.zeros(3, dtype=torch.int64))
     info = trained.info
-    loader = make_loader(split, trained.data(split), image_size=shape[-1], train=False, channels=info["channels"])
+    loader = make_loader(
+        split, as_data(split, trained.info), image_size=shape[-1], train=False, channels=info["channels"]
+    )
     with torch.inference_mode():
         ((pixels, _),) = loader([torch.arange(3)])
         logits = trained.model(pixels).float()

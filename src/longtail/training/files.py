@@ -22,6 +22,7 @@ from longtail import textfiles
 from longtail.atomic import atomic
 from longtail.cells import quoted, unquoted
 from longtail.errors import LongtailError
+from longtail.textfiles import json_text, write_json
 
 __all__ = [
     "append_csv",
@@ -43,15 +44,6 @@ __all__ = [
     "write_json",
     "write_table",
 ]
-
-
-def json_text(value: Any) -> str:
-    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def write_json(path: Path, value: Any) -> None:
-    text = json_text(value)
-    atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -16,12 +16,12 @@ import torch
 
 import longtail
 from longtail import runfolder
+from longtail.config import RunConfig
 from longtail.data.record import SplitRecord, read_record, record_text
 from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, get_method
 from longtail.methods.base import find_method
-from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
 from longtail.training.files import (
     append_csv,
@@ -380,11 +380,12 @@ class RunFolder:
             save_weights(self.path / runfolder.PREDICTIONS, predictions)
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
         write_csv(self.path / runfolder.PER_CLASS, runfolder.COLUMNS[runfolder.PER_CLASS], per_class)
-        confusion = []
-        for split, evaluation in tables.items():
-            for true, predicted in evaluation.confusion.nonzero().tolist():
-                count = int(evaluation.confusion[true, predicted])
-                confusion.append({"split": split, "true": true, "predicted": predicted, "count": count})
+        confusion = [
+            {"split": split, "true": true, "predicted": predicted, "count": int(table[true, predicted])}
+            for split, evaluation in tables.items()
+            if (table := evaluation.confusion) is not None
+            for true, predicted in table.nonzero().tolist()
+        ]
         write_csv(self.path / runfolder.CONFUSION, runfolder.COLUMNS[runfolder.CONFUSION], confusion)
         written = [name for name in _FINAL if (self.path / name).is_file()]
         write_json(self.path / runfolder.DIGESTS, {name: digest_of(self.path / name) for name in written})

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from torch import nn
 
-from longtail.training.config import RunConfig
+from longtail.config import RunConfig
+from longtail.data.loader import usable_cpus, usable_workers
 
 __all__ = ["hints", "usable_cpus", "usable_workers"]
-
-
-def usable_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def usable_workers(wanted: int) -> int:
-    """``wanted``, or as many processes as can be of use: each takes memory, and a core to do anything."""
-    return min(wanted, max(8, 2 * usable_cpus()))
 
 
 def hints(config: RunConfig, model: nn.Module, *, samples: int, world: int) -> Iterator[str]:

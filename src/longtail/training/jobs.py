@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from longtail import runfolder
+from longtail.config import RunConfig
 from longtail.errors import LongtailError, message_of
-from longtail.training.config import RunConfig
 from longtail.training.progress import Lines, Whole, for_terminal
 
 __all__ = ["Job", "Outcome", "comparison_jobs", "run_jobs", "unfinished"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from longtail.data.catalogue import find_entry, known
-from longtail.errors import LongtailError
+from longtail.config import RunConfig
+from longtail.data.catalogue import find_entry
 from longtail.methods.base import find_method
-from longtail.training.config import RunConfig
-from longtail.training.options import check_options, fill_options
+from longtail.tasks.base import task_class
+from longtail.tasks.options import check_options, fill_options
 
 __all__ = ["resolve"]
 
@@ -20,22 +20,10 @@ def resolve(config: RunConfig) -> RunConfig:
     """
     config = dataclasses.replace(config, method=find_method(config.method).name)
     entry = find_entry(config.data)
-    name, recipe = entry.name, dict(entry.training)
-    if config.task == "video" and entry.task != "video":
-        raise LongtailError(f"{name} has no clips for --task video: known are {', '.join(known(['video']))}")
-    if entry.task == "video":
-        if config.task not in ("classify", "video"):
-            raise LongtailError(f"{name} has clips to classify, nothing for --task {config.task}: use --task video")
-        config = dataclasses.replace(config, task="video", frames=config.frames or entry.frames)
-    boxes = config.task in ("detect", "segment")
-    if boxes != entry.boxes:
-        if not boxes:
-            raise LongtailError(f"{name} is no data set of labelled images: use it with --task detect or segment")
-        raise LongtailError(f"{name} has no boxes for --task {config.task}: known are {', '.join(known(['detect']))}")
+    name = entry.name
+    config, recipe = task_class(config.task).settle(config, entry)
     check_options(config, config.data, config.task)
     config = fill_options(config)
-    if config.task == "segment":
-        recipe["model"] = recipe["model"].replace("faster", "mask")
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
     epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]

@@ -21,17 +21,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from longtail import runfolder
-from longtail.data import Split
+from longtail.config import RunConfig
 from longtail.data.record import SplitRecord, check_splits, record_splits
-from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError, Terminated
 from longtail.guard import leave_unguarded_script
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.tasks.image import Evaluation
-from longtail.training.attach import attach, holds
-from longtail.training.config import RunConfig
+from longtail.tasks.base import Evaluation, Task, task_class
+from longtail.training.attach import holds
 from longtail.training.ending import Ending, random_state, set_random_state
 from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
@@ -40,7 +38,7 @@ from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
 from longtail.training.schedule import first_drop, learning_rate, schedule_span, stage_bounds
-from longtail.training.setup import Task, make_accelerator, make_task
+from longtail.training.setup import make_accelerator, make_task
 
 __all__ = ["train"]
 
@@ -70,8 +68,7 @@ def train(
     leave_unguarded_script()
     config = resolve(config)
     method = get_method(config.method, **parse_kwargs(config.method_kwargs))
-    if config.task not in method.tasks:
-        raise LongtailError(f"{config.method} is made for --task {' and '.join(method.tasks)}, not {config.task}")
+    task_class(config.task).check_method(method, config.task)
     if method.needs_weights and not config.weights:
         raise LongtailError(f"{config.method} starts from a trained model: give its file with --weights")
     folder = RunFolder(out)
@@ -85,9 +82,14 @@ def train(
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
-    task = make_task(config, accelerator, method, record=record)
+    task = make_task(config, accelerator, record=record)
     ending = Ending()
     try:
+        if method.needs_held_out and task.data.val is None:
+            raise LongtailError(
+                f"{config.method} measures difficulty on a held-out split and --protocol {config.protocol} has none: "
+                "choose another protocol or method"
+            )
         if record is not None and main and (changes := check_splits(record, task.data)):
             raise LongtailError(
                 f"the data changed since {record.source} was begun: {'; '.join(changes)}: restore them, or choose "
@@ -152,11 +154,11 @@ class _Loop:
         self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
         self.record, self.ending = record, ending or Ending()
         torch.manual_seed(seed_of("model", config.seed))
-        self.model = task.build_model(weights=config.weights)
         self.parts: Parts = method.parts(
             task.stats(epochs=config.epochs, seed=config.seed, first_drop=first_drop(config))
         )
-        self.head = attach(self.model, self.parts)
+        torch.manual_seed(seed_of("model", config.seed))  # whatever the parts may have drawn
+        self.model, self.head = task.build(self.parts, config.weights)
         self.frozen = {id(p) for p in self.model.parameters() if not p.requires_grad}  # by whoever made the model
         self.model.to(accelerator.device)
         self.stage, self.span = Stage(name=""), (0, self.epochs)
@@ -314,7 +316,7 @@ class _Loop:
             with self.accelerator.autocast(), _batch_norm_told(config):
                 output = self._loss(batch, held_out)
             loss: Tensor = output["loss"]
-            target: Any = output.get("target", batch[1])  # boxes bring their own
+            target: Any = output.get("target", batch[1])
             self.hard.update(output["logits"], target)
             if learner is not None:
                 learner.update(output["logits"].detach(), target)
@@ -437,11 +439,10 @@ class _Loop:
 
     def _predictions(self, tested: Evaluation) -> dict[str, Tensor] | None:
         """What each test sample was taken for, where samples are taken for a class."""
-        test = self.task.data.test
-        if tested.predicted is None or not isinstance(test, Split):
+        samples = None if tested.predicted is None else self.task.samples("test")
+        if tested.predicted is None or samples is None:
             return None
-        numbers = {"target": test.labels.int(), "predicted": tested.predicted.int()}
-        return {"sample": sample_numbers(test.images)} | numbers
+        return samples | {"predicted": tested.predicted.int()}
 
     def _judged(self) -> _Judged:
         """The model's weights as they are written, after the method's finish, and what they achieve."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from longtail.config import RunConfig
 from longtail.methods import Stage
-from longtail.training.config import RunConfig
+from longtail.tasks.base import task_class
 
 __all__ = ["first_drop", "learning_rate", "schedule_span", "stage_bounds"]
 
@@ -23,8 +24,8 @@ def learning_rate(config: RunConfig, progress: float, *, span: int | None = None
     span = span or config.epochs
     stretch = span / config.epochs
     warmup = config.warmup_epochs * stretch
-    if progress < warmup and config.task in ("detect", "segment"):
-        return config.lr * max(progress / warmup, 1e-3)  # by the step, or a new detector diverges in its first epoch
+    if progress < warmup and task_class(config.task).warms_up_by_step:
+        return config.lr * max(progress / warmup, 1e-3)
     if progress < warmup:
         return config.lr * (int(progress / stretch) + 1) / config.warmup_epochs
     if config.schedule == "cosine":

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from longtail.config import DataOptions, RunConfig
 from longtail.data.catalogue import CATALOGUE, parse_spec
 from longtail.data.files import brief
 from longtail.errors import LongtailError
 from longtail.tasks.base import task_class
-from longtail.training.config import DataOptions, RunConfig
 
 __all__ = ["check_options", "fill_options", "without_idle_defaults"]
 
@@ -35,6 +35,8 @@ def check_options(options: DataOptions, data: str, kind: str) -> None:
     for field in dataclasses.fields(DataOptions):
         if field.name in known or getattr(options, field.name) == field.default:
             continue
+        if field.name in CATALOGUE[name].options:
+            raise LongtailError(f"--{field.name.replace('_', '-')} means nothing to --task {kind}: leave it out")
         users = [other.name for other in CATALOGUE.values() if field.name in other.options]
         flag = f"--{field.name.replace('_', '-')}"
         raise LongtailError(f"{flag} is for {brief(users)}, not for {name}: leave it out")

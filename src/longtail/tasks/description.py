@@ -8,34 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from longtail.errors import LongtailError
-from longtail.training.files import read_json
 
-__all__ = ["read_description"]
+__all__ = ["BOXES", "COMMON", "IMAGES", "Rules", "check_description"]
 
 _LARGEST = 2**20
 """Of a side in pixels, or of a number of frames: more is a damaged file."""
+OPTIONAL = ("frames",)
+"""Entries that versions before did not write."""
 
 
-def read_description(path: Path, *, boxes: bool) -> dict[str, Any]:
+Rules = dict[str, tuple[Callable[[Any], bool], str]]
+"""By entry: whether its value is good, and what it must be in words."""
+
+
+def check_description(info: dict[str, Any], path: Path, rules: Rules) -> dict[str, Any]:
     """The content of ``data.json``, checked.
 
     Raises:
-        LongtailError: it cannot be read, or lacks an entry, or an entry is not what it must be.
+        LongtailError: it lacks an entry, or an entry is not what it must be.
     """
-    info = read_json(path)
-    for key, (good, words) in (_BOTH | (_BOXES if boxes else _IMAGES)).items():
+    for key, (good, words) in rules.items():
         if key not in info:
-            if key == "frames":
+            if key in OPTIONAL:
                 continue
             raise LongtailError(f"{path} lacks {key}: train the run again with this version")
         if not good(info[key]):
             raise LongtailError(f"{path}: {key} must be {words}: restore the file or train the run again")
     classes = len(info["class_names"])
     train = info["class_counts"].get("train")
-    fits = [len(info[key]) == classes for key in (("category_ids", "frequency") if boxes else ())]
+    fits = [len(info[key]) == classes for key in ("category_ids", "frequency") if key in rules]
     if not _is_list(train, lambda n: _is_int(n, 0, 2**53)) or len(train) != classes or not all(fits):
         raise LongtailError(f"{path} does not tell one number for each of its {classes} classes: train the run again")
-    if not boxes and not len(info["mean"]) == len(info["std"]) == info["data_channels"]:
+    if "mean" in rules and not len(info["mean"]) == len(info["std"]) == info["data_channels"]:
         raise LongtailError(f"{path}: mean and std must be one number for each channel: train the run again")
     return info
 
@@ -60,14 +64,13 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-_Rules = dict[str, tuple[Callable[[Any], bool], str]]
-_BOTH: _Rules = {
+COMMON: Rules = {
     "class_names": (lambda v: _is_list(v, _is_text), "a list of names"),
     "class_counts": (lambda v: isinstance(v, dict), "the counts of each split"),
     "model": (_is_text, "the name of a network"),
     "image_size": (lambda v: _is_int(v, 1, _LARGEST), "a number of pixels"),
 }
-_IMAGES: _Rules = {
+IMAGES: Rules = {
     "channels": (lambda v: v in (1, 3) and _is_int(v, 1, 3), "1 or 3"),
     "data_channels": (lambda v: v in (1, 3) and _is_int(v, 1, 3), "1 or 3"),
     "mean": (lambda v: _is_list(v, lambda x: _is_number(x, -10, 10)), "a list of numbers"),
@@ -75,7 +78,7 @@ _IMAGES: _Rules = {
     "center_crop": (lambda v: _is_number(v, math.ulp(0.0), 1), "a number in (0, 1]"),
     "frames": (lambda v: _is_int(v, 0, _LARGEST), "a number of frames"),
 }
-_BOXES: _Rules = {
+BOXES: Rules = {
     "category_ids": (lambda v: _is_list(v, lambda n: _is_int(n, -(2**63), 2**63 - 1)), "a list of whole numbers"),
     "frequency": (lambda v: _is_list(v, lambda f: f is None or f in ("r", "c", "f")), "a list of r, c, f"),
     "rules": (lambda v: v in ("coco", "lvis"), "coco or lvis"),

@@ -1,0 +1,225 @@
+"""What one run is: a frozen dataclass, free of torch so that ``longtail --help`` stays quick.
+
+Fields left at ``None`` are filled in from the data set's recipe (``longtail.training.recipes``) before a run starts; a
+run folder's ``config.json`` always holds the resolved values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from longtail.errors import LongtailError
+
+__all__ = ["TASKS", "DataOptions", "RunConfig"]
+
+TASKS = ("classify", "detect", "segment", "video")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How a data set is split, thinned and read: what is asked of a run, and of data that are only looked at.
+
+    An option that is set and means nothing to the data set is refused (``longtail.tasks.options``), so each of them
+    tells that it is not set: by None, by False, or by the seed 0.
+
+    Args:
+        imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
+        imbalance_kind: Law of the class counts, ``exp`` if there is a law.
+        protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
+            ``merged`` (the images of ``paper``, all of them for training).
+        data_seed: Seed of the subset and of the splits; separate from ``seed``. None: 0; ``compare``: that of each run,
+            so that each seed cuts its own.
+        val_fraction: Share of the training part that becomes the difficulty split when the data has none.
+        select_fraction: Share of the training part for a separate model-selection split; none: the difficulty split
+            selects.
+        frames: Frames that stand for a clip on disk.
+        broken: Clips and annotations that cannot be used: ``refuse`` them (that is what happens unless it is said), or
+            ``skip`` them with a note.
+        frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
+        group_by: Files that must stay on one side of every cut, such as clips of one recording: a regular expression
+            that is searched for in each path; files with the same match (or the same part in parentheses) are a group.
+            ``none``: pass over a column ``group``, which is used otherwise.
+        bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
+        augment: What training does to images and clips: ``standard`` (random crop, flip, and for files colour jitter
+            or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. Otherwise what suits the
+            data set.
+        download: Fetch the data set with torchvision if it is missing.
+    """
+
+    imbalance: float | None = None
+    imbalance_kind: Literal["exp", "step"] | None = None
+    protocol: Literal["paper", "cao", "merged"] | None = None
+    data_seed: int | None = None
+    val_fraction: float | None = None
+    select_fraction: float | None = None
+    frames: int | None = None
+    broken: Literal["refuse", "skip"] | None = None
+    frame_cache: str | None = None
+    group_by: str | None = None
+    bit_depth: int | None = None
+    augment: Literal["none", "crop", "flip", "no-flip", "standard"] | None = None
+    download: bool = False
+
+    def keywords(self, names: Iterable[str]) -> dict[str, Any]:
+        """The fields of these names as keywords of `load_data` or `load_boxes`; a data seed that is not set is 0."""
+        values = {name: getattr(self, name) for name in names}
+        return values | ({"data_seed": self.data_seed or 0} if "data_seed" in values else {})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(DataOptions):
+    """One training run; how its data are split and read is in `DataOptions`.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        method: Identifier from ``longtail methods``.
+        method_kwargs: Hyperparameters of the method as ``key=value``.
+        task: What is recognised: ``classify``, ``video``, ``detect``, ``segment``, or a task of your own (a class that
+            derives from `longtail.tasks.Task`) as ``MODULE:CLASS``.
+        image_size: Side in pixels of the square that the model sees.
+        model: ``lenet5``, ``resnet32``, ``resnet10`` or any torchvision classifier; clips: ``small3d``,
+            ``resnext3d101``, ``r3d_18`` or another of torchvision's.
+        weights: File with initial weights (safetensors, or a ``weights_only`` checkpoint).
+        epochs: Passes over the training split.
+        batch_size: Global batch: all processes together.
+        lr: Learning rate at the global batch size.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        schedule: Learning-rate law after the warm-up.
+        milestones: Epochs after which the ``multistep`` rate is multiplied by ``gamma``.
+        gamma: Factor of the ``multistep`` schedule.
+        warmup_epochs: Epochs of linear warm-up.
+        clip_grad_norm: Largest norm of the gradient; 0: no clipping, which is the default but for boxes.
+        seed: Seed of initialisation, order and augmentation.
+        device: Where to compute.
+        precision: ``fp32``, or ``bf16`` (autocast).
+        final: Which weights ``metrics.json`` judges: those of the best epoch on the selection split, or the last ones.
+        workers: Processes that read image files; ignored for data held in memory.
+        compile: Compile the model with ``torch.compile``.
+        trackers: Trackers beside the CSV files: ``tensorboard``.
+    """
+
+    data: str = "digits"
+    method: str = "cdb-w"
+    method_kwargs: tuple[str, ...] = ()
+    task: Literal["classify", "detect", "segment", "video"] | str = "classify"
+    image_size: int | None = None
+    model: str | None = None
+    weights: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: Literal["multistep", "cosine", "constant"] | None = None
+    milestones: tuple[int, ...] | None = None
+    gamma: float | None = None
+    warmup_epochs: int | None = None
+    clip_grad_norm: float | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    final: Literal["best", "last"] = "best"
+    workers: int | None = None
+    compile: bool = False
+    trackers: tuple[Literal["tensorboard"], ...] = ()
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, message: str) -> None:
+            if not ok:
+                raise LongtailError(message)
+
+        for name, kind in _kinds().items():
+            value = getattr(self, name)
+            check(_fits(value, kind), f"{_flag(name)} is {value!r}: it must be {_in_words(kind)}")
+        check(
+            self.task in TASKS or all(self.task.partition(":")),
+            f"--task: {self.task!r} is unknown: choose one of {', '.join(TASKS)}, or MODULE:CLASS",
+        )
+        check(bool(self.data.strip()), "DATA is missing: name a data set, e.g. digits or folder:photos")
+        check(
+            self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
+        )
+        for name in ("epochs", "batch_size", "image_size", "frames"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
+        check(
+            self.bit_depth is None or 8 <= self.bit_depth <= 16,
+            f"--bit-depth is {self.bit_depth}: it must be from 8 to 16",
+        )
+        for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):
+            value = getattr(self, name)
+            check(value is None or value >= 0, f"{_flag(name)} is {value}: it must not be negative")
+        check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")
+        check(self.lr is None or self.lr > 0, f"--lr is {self.lr}: it must be above 0")
+        check(self.gamma is None or self.gamma > 0, f"--gamma is {self.gamma}: it must be above 0")
+        check(
+            self.select_fraction is None or 0 <= self.select_fraction < 0.5,
+            f"--select-fraction is {self.select_fraction}: it must be in [0, 0.5)",
+        )
+        check(
+            self.val_fraction is None or 0 < self.val_fraction < 0.9,
+            f"--val-fraction is {self.val_fraction}: it must be between 0 and 0.9",
+        )
+        check(0 <= self.seed < 2**31, f"--seed is {self.seed}: it must be in [0, 2**31)")
+        check(0 <= (self.data_seed or 0) < 2**31, f"--data-seed is {self.data_seed}: it must be in [0, 2**31)")
+        if self.epochs is not None:
+            warmup, last = self.warmup_epochs or 0, max(self.milestones or (1,))
+            check(warmup < self.epochs, f"--warmup-epochs is {warmup}: it must be below --epochs, {self.epochs}")
+            check(last <= self.epochs, f"--milestones has {last}, which is after the last of {self.epochs} epochs")
+        check(min(self.milestones or (1,)) >= 1, f"--milestones is {self.milestones}: epochs count from 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, in field order."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Inverse of `to_dict`; an unknown key or a value of the wrong type is an error that names it."""
+        unknown = sorted(set(values) - _kinds().keys())
+        if unknown:
+            raise LongtailError(f"unknown configuration key {unknown[0]!r}: known are {', '.join(sorted(_kinds()))}")
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+_LARGEST = 3e38
+"""Numbers must fit into 32 bits; NaN and infinity do not."""
+
+
+def _flag(name: str) -> str:
+    return "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    """The type of each field."""
+    return typing.get_type_hints(RunConfig)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether ``value`` is of the type ``kind``."""
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str) and value in inside
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _in_words(kind: Any) -> str:
+    origin, inside = typing.get_origin(kind), [k for k in typing.get_args(kind) if k not in (type(None), ...)]
+    if origin is Literal:
+        return f"one of {', '.join(inside)}" if len(inside) > 1 else inside[0]
+    if origin in (types.UnionType, typing.Union, tuple):
+        return f"a list, each {_in_words(inside[0])}" if origin is tuple else _in_words(inside[0])
+    return {float: "a finite number", int: "a whole number", bool: "true or false", str: "text"}[kind]
