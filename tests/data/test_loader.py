@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longtail.data import ImageData, Loader, Split, load_data, make_loader, suggest_workers
-from longtail.data.loader import draw_key
+from longtail.data.loader import draw_key, of_dead_worker
 from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 
@@ -184,19 +185,30 @@ def test_workers_give_the_same_batches_and_end_with_the_loader(photo_data: Image
         epoch_of(loader, order)
 
 
-def test_a_worker_that_dies_is_one_clear_line(photo_data: ImageData) -> None:
+def test_a_worker_that_dies_is_one_clear_line_with_its_file(photo_data: ImageData, tmp_path: Path) -> None:
+    """It opens a pipe that nobody writes into, and is killed while it waits there."""
     before = set(multiprocessing.active_children())
-    loader = make_loader(photo_data.train, photo_data, image_size=16, train=True, workers=1)
+    os.mkfifo(tmp_path / "stuck.jpg")
+    split = Split([str(photo_data.train.images[0]), str(tmp_path / "stuck.jpg")], torch.zeros(2, dtype=torch.long))
+    loader = make_loader(split, photo_data, image_size=16, train=True, workers=1)
 
     def kill_while_reading() -> None:
-        for _ in loader(batches(48, 2)):
-            for process in set(multiprocessing.active_children()) - before:
-                process.kill()
-                process.join()
+        for _ in loader([torch.tensor([0]), torch.tensor([1])]):
+            (worker,) = set(multiprocessing.active_children()) - before
+            with open(tmp_path / "stuck.jpg", "wb"):  # waits until the worker has it open
+                worker.kill()
+                worker.join()
 
     # torch's signal handler may also raise in the consumer's own code, wherever the signal meets it
-    with pytest.raises((LongtailError, RuntimeError), match=r"a process that reads images|DataLoader worker"):
+    with pytest.raises((LongtailError, RuntimeError)) as caught:
         kill_while_reading()
+    error = caught.value if isinstance(caught.value, LongtailError) else of_dead_worker(caught.value)
+    assert "has died while it read" in str(error) and "stuck.jpg: if" in str(error) and "--workers" in str(error)
+
+
+def test_other_errors_are_of_no_worker() -> None:
+    assert of_dead_worker(RuntimeError("shapes do not fit")) is None
+    assert "(pid 1, 2) has died: " in str(of_dead_worker(RuntimeError("DataLoader worker (pid(s) 1, 2) exited")))
 
 
 def test_a_file_that_breaks_while_training_is_named(photo_data: ImageData, tmp_path: Path) -> None:

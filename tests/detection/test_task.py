@@ -111,7 +111,7 @@ def test_judging_tells_average_precision_and_feeds_the_difficulty(shapes: BoxDat
     model = task.build_model()
     difficulty = ClassDifficulty(33)
     quick = task.evaluate(model, "val", observe=difficulty, quick=True)
-    difficulty.step()
+    difficulty.step(trained=True)
     assert torch.equal(difficulty.performance.double().nan_to_num(9), quick.performance.nan_to_num(9))
     assert set(quick.metrics) == {"box_accuracy", "box_recall"} and int(quick.confusion.sum()) <= 33
     whole = task.evaluate(model, "val")

@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from longtail.errors import LongtailError
-from longtail.metrics import Classification, ShotAccuracy, shot_accuracy, shot_groups
+from longtail.functional.counting import confusion_cells
+from longtail.metrics import Classification, ShotAccuracy, _confusion, shot_accuracy, shot_groups
 
 COUNTS = [500, 101, 100, 20, 19, 3, 0]  # both bounds of many and few, and a class without training samples
 
@@ -148,7 +151,49 @@ def test_one_class_and_thousands():
     for part in target.split(500):
         many.update(part, part)
     assert many.compute()["few"] == 1
-    assert many.compute()["confusion"].diagonal().tolist() == [1] * 3000
+    assert torch.equal(many.compute()["confusion"].to_dense(), torch.eye(3000, dtype=torch.int64))
+
+
+@given(data=st.data(), classes=st.integers(1, 7), merge=st.integers(0, 40))
+def test_pairs_that_occurred_tell_what_the_matrix_of_all_pairs_tells(data, classes, merge):
+    label = st.integers(0, classes - 1)
+    batches = data.draw(st.lists(st.lists(st.tuples(label, label), min_size=1, max_size=30), min_size=1, max_size=5))
+    results = []
+    for dense in (0, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_confusion, "DENSE", dense)
+            patch.setattr(_confusion, "_MERGE", merge)
+            metric = Classification(range(classes))
+            for batch in batches:
+                predicted, target = torch.tensor(batch).T
+                metric.update(predicted, target)
+            results.append(metric.compute())
+    sparse, dense = (result.pop("confusion") for result in results)
+    assert sparse.is_sparse and torch.equal(sparse.to_dense(), dense)
+    assert torch.equal(confusion_cells(sparse), confusion_cells(dense))
+    assert results[0] == results[1]
+
+
+def count_pairs(rank):
+    metric = Classification([1] * 3000)
+    if rank == 0:  # the other has nothing to count
+        metric.update(torch.tensor([5, 5, 2999, 0]), torch.tensor([5, 5, 0, 2999]))
+    both = Classification([1] * 3000)
+    both.update(torch.tensor([rank, 7]), torch.tensor([1, 7]))
+    return [confusion_cells(m.compute()["confusion"]).tolist() for m in (metric, both)]
+
+
+def test_pairs_of_two_processes_are_added(run_two):
+    first, second = run_two(count_pairs)
+    assert first == second
+    assert first == [[[0, 5, 2999], [2999, 5, 0], [1, 2, 1]], [[1, 1, 7], [0, 1, 7], [1, 1, 2]]]
+
+
+def test_thousands_of_classes_take_no_matrix_of_all_pairs():
+    classes = 400_000  # a matrix would take 1.3 TB
+    metric = Classification(torch.ones(classes))
+    metric.update(torch.tensor([1, 2]), torch.tensor([1, 3]))
+    assert metric.compute()["top1"] == 0.5
 
 
 def test_created_and_updated_in_any_grad_mode(batch):

@@ -67,13 +67,14 @@ def test_what_is_not_finite_is_never_saved(tmp_path, capsys, options, reason):
 
 @pytest.mark.parametrize("limit", [1_000, 20_000, 70_000])
 def test_a_full_disk_keeps_the_last_checkpoint(half, whole, limit):
-    """Writing fails at the table of difficulties, at the best weights or at the checkpoint itself."""
+    """Writing fails at the table of difficulties, at the best weights or at the checkpoint itself, which is named."""
     checkpoint = (half / "checkpoint" / "last.pt").read_bytes()
     assert len(checkpoint) > 70_000
     failed = run([*TWO, "--out", half], largest_file=limit)
     assert failed.wait() == 2
     (line,) = failed.errors
-    assert line.startswith("error: ") and "File too large" in line
+    name = {1_000: "difficulty.csv", 20_000: "checkpoint/best-2.safetensors", 70_000: "checkpoint/last.pt"}[limit]
+    assert line.startswith(f"error: {half / name}: File too large")
     assert (half / "checkpoint" / "last.pt").read_bytes() == checkpoint
     assert not list(half.rglob("*.tmp"))
     again = run([*TWO, "--out", half])

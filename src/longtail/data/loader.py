@@ -13,9 +13,11 @@ import itertools
 import math
 import multiprocessing
 import os
+import re
 import signal
 import struct
 import sys
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -30,7 +32,7 @@ from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 from longtail.guard import leave_unguarded_script, unguarded_script
 
-__all__ = ["Loader", "draw_key", "make_loader", "suggest_workers", "usable_cpus", "usable_workers"]
+__all__ = ["Loader", "draw_key", "make_loader", "of_dead_worker", "suggest_workers", "usable_cpus", "usable_workers"]
 
 CACHE_BYTES = 1 << 30
 """Decoded files are kept in memory up to about this size."""
@@ -225,6 +227,7 @@ class _Photos(torch.utils.data.Dataset[Any]):
             ]
         )
         self.train, self.crops = train, train and data.crop_scale is not None
+        self.reading: _Reading | None = None
 
     def _load(self, path: str) -> Tensor:
         """The image that augmentation starts from, or what evaluation sees; the same with and without the cache."""
@@ -255,6 +258,8 @@ class _Photos(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, item: tuple[str, int]) -> Tensor:
         path, key = item
+        if self.reading is not None:
+            self.reading.note(path)
         if not self.train:
             return self._load(path)
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
@@ -315,6 +320,50 @@ class _Plan:
         return len(self.batches)
 
 
+class _Reading:
+    """What each worker reads, in memory that outlives it: if it is killed, the file can be named."""
+
+    _SIZE = 1024
+
+    def __init__(self, workers: int) -> None:
+        self.slots = multiprocessing.get_context("spawn").RawArray("c", workers * self._SIZE)
+        _READING.add(self)
+
+    def note(self, path: str) -> None:
+        """Called by a worker before it reads a file."""
+        info = torch.utils.data.get_worker_info()
+        if info is not None:
+            slot = struct.pack("<q", os.getpid()) + path.encode("utf-8", "surrogateescape")
+            start = info.id * self._SIZE
+            self.slots[start : start + self._SIZE] = slot[: self._SIZE].ljust(self._SIZE, b"\0")
+
+    def of(self, pid: int) -> str | None:
+        """The file that a worker read last."""
+        raw = self.slots.raw
+        for start in range(0, len(raw), self._SIZE):
+            if struct.unpack_from("<q", raw, start) == (pid,):
+                return raw[start + 8 : start + self._SIZE].rstrip(b"\0").decode("utf-8", "surrogateescape")
+        return None
+
+
+_READING: weakref.WeakSet[_Reading] = weakref.WeakSet()
+
+
+def of_dead_worker(error: BaseException) -> LongtailError | None:
+    """The line for an error that torch raises when a process that reads images has died, wherever the news met us."""
+    told = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
+    if not told:
+        return None
+    pids = [int(pid) for pid in told[1].replace(",", " ").split()]
+    files = [file for pid in pids for reading in tuple(_READING) if (file := reading.of(pid)) is not None]
+    where = f" while it read {', '.join(files)}" if files else ""
+    return LongtailError(
+        f"a process that reads images (pid {', '.join(map(str, pids))}) has died{where}: if the system killed it for "
+        "memory, use fewer --workers or 0; if it dies at the same file again, take that file out; the same command "
+        "continues"
+    )
+
+
 def _begin_worker(_: int) -> None:
     """End with the process that started this one, and leave SIGTERM, which Slurm sends to all, to that process."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -349,6 +398,7 @@ class _FileLoader:
             files = _Clips(data, image_size, frames=split.frames, train=train, cache=cache)
         else:
             files = _Photos(data, image_size, train=train, cache=cache)
+        files.reading = _Reading(workers) if workers else None
         self.loader: torch.utils.data.DataLoader[Any] | None = torch.utils.data.DataLoader(
             files,
             batch_sampler=self.plan,  # type: ignore[arg-type]
@@ -385,7 +435,9 @@ class _FileLoader:
                     f"{script} has no main guard, and each process that reads images runs it again: put what it does "
                     'below if __name__ == "__main__":, or use workers=0'
                 ) from None
-            raise LongtailError(f"a process that reads images has ended ({error}): use fewer --workers, or 0") from None
+            raise of_dead_worker(error) or LongtailError(
+                f"a process that reads images has ended ({error}): use fewer --workers, or 0"
+            ) from None
 
     def close(self) -> None:
         """End the workers."""

@@ -140,6 +140,20 @@ def top_k_hits(logits: Tensor, target: Tensor, *, k: int) -> Tensor:
     return (best == class_indices(target).to(best.device).unsqueeze(1)).any(1)
 
 
+def confusion_cells(confusion: Tensor) -> Tensor:
+    """The cells of a confusion matrix that are not 0.
+
+    Args:
+        confusion: Counts ``[C, C]``, dense or sparse.
+
+    Returns:
+        ``[3, n]`` on the CPU: true class, predicted class and count of each cell, row by row.
+    """
+    confusion = confusion.to("cpu")
+    sparse = (confusion if confusion.is_sparse else confusion.to_sparse()).coalesce()
+    return torch.cat([sparse.indices(), sparse.values().unsqueeze(0)])
+
+
 def per_class_scores(confusion: Tensor) -> dict[str, Tensor]:
     """Recall, precision and F1 of each class from a confusion matrix.
 
@@ -147,14 +161,15 @@ def per_class_scores(confusion: Tensor) -> dict[str, Tensor]:
     ``nanmean`` gives the macro average over the classes that the split has.
 
     Args:
-        confusion: Counts ``[C, C]``: rows are true classes, columns predicted ones.
+        confusion: Counts ``[C, C]``, dense or sparse: rows are true classes, columns predicted ones.
 
     Returns:
         ``{"recall", "precision", "f1"}``, each float64 ``[C]``; recall is the accuracy of the class.
     """
-    confusion = confusion.to("cpu")
-    right = confusion.diagonal().double()
-    true, predicted = confusion.sum(1).double(), confusion.sum(0).double()
+    rows, columns, count = confusion_cells(confusion)
+    nothing, hit = torch.zeros(len(confusion), dtype=torch.float64), rows == columns
+    right = nothing.index_add(0, rows[hit].long(), count[hit].double())
+    true, predicted = (nothing.index_add(0, place.long(), count.double()) for place in (rows, columns))
     present = true > 0
     scores = {
         "recall": right / true,

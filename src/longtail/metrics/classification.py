@@ -12,7 +12,8 @@ from longtail.checks import check_labels
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores, top_k_hits
-from longtail.functional.counting import answers
+from longtail.functional.counting import answers, confusion_cells
+from longtail.metrics._confusion import Confusion
 from longtail.metrics.shot import head_and_tail, shot_accuracy, shot_groups
 
 __all__ = ["Classification"]
@@ -22,7 +23,8 @@ class Classification:
     """Confusion matrix and top-5 hits of one split, and all scores that follow from them.
 
     Under ``torch.distributed`` each process updates with its own samples, without padding duplicates, and ``compute``
-    sums over all processes (every process must call it). Memory: ``8 * C ** 2`` bytes.
+    sums over all processes (every process must call it). Memory: ``8 * C ** 2`` bytes up to 2,000 classes;
+    above, 16 bytes for each pair of a true and a predicted class that occurred.
 
     Args:
         class_counts: Training samples of each class, ``[C]``: they decide the shot groups.
@@ -41,7 +43,7 @@ class Classification:
 
     def reset(self) -> None:
         """Forget all counts."""
-        self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._confusion = Confusion(self.num_classes)
         self._top5 = torch.zeros(2, dtype=torch.int64)  # hits, samples that came as logits
 
     def to(self, device: torch.device | str) -> Classification:
@@ -72,9 +74,7 @@ class Classification:
             self._top5 = self._top5.to(hits.device)
             self._top5[0] += hits.sum()
             self._top5[1] += hits.numel()
-        self._confusion = self._confusion.to(label.device)
-        cell = label * self.num_classes + predicted
-        self._confusion.view(-1).index_add_(0, cell, torch.ones_like(cell))
+        self._confusion.update(label, predicted)
 
     def compute(self) -> dict[str, Any]:
         """All scores, as fractions in [0, 1].
@@ -84,20 +84,22 @@ class Classification:
             ``recall`` and ``f1`` averaged over the classes of the split (a class never predicted has precision 0);
             ``many``, ``medium``, ``few``: mean class accuracy of the group, None if it is empty; ``per_class``:
             list of C accuracies, None for a class without samples; ``confusion``: int64 ``[C, C]`` on the CPU,
-            rows are true classes. With ``head`` also ``head_precision``, ``head_recall``, ``tail_precision`` and
-            ``tail_recall``, means over the classes of the group, None if the split has none of it.
+            rows are true classes; with more than 2,000 classes a sparse tensor. With ``head`` also
+            ``head_precision``, ``head_recall``, ``tail_precision`` and ``tail_recall``, means over the classes of the
+            group, None if the split has none of it.
 
         Raises:
             LongtailError: nothing was counted.
         """
-        confusion = all_reduce_sum(self._confusion).cpu()
+        confusion = self._confusion.total()
         hits, ranked = all_reduce_sum(self._top5).tolist()
-        samples = int(confusion.sum())
+        true, guessed, count = confusion_cells(confusion)
+        samples = int(count.sum())
         if samples == 0:
             raise LongtailError("no prediction was counted: call update(prediction, target) first")
         scores = per_class_scores(confusion)
         return {
-            "top1": int(confusion.diagonal().sum()) / samples,
+            "top1": int(count[true == guessed].sum()) / samples,
             "top5": hits / samples if ranked == samples else None,
             **{name: float(scores[name].nanmean()) for name in ("precision", "recall", "f1")},
             **shot_accuracy(scores["recall"], self.groups),

@@ -40,7 +40,8 @@ class Evaluation:
         performance: Performance of each class in [0, 1], ``[C]``, NaN where the split has no sample of the class.
         per_class: Rows of ``per_class.csv`` without the split's name.
         accuracy: Share of the samples, or of the ground-truth boxes, whose class is right.
-        confusion: Counts, true class by predicted class, ``[C, C]``; None: the task has no such table.
+        confusion: Counts, true class by predicted class, ``[C, C]``, sparse where there are many classes; None: the
+            task has no such table.
         predicted: Class that each sample of the split was taken for, int64 ``[N]``; None: samples have none, as boxes.
     """
 

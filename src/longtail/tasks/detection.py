@@ -23,8 +23,10 @@ from longtail.data.loader import draw_key, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
+from longtail.functional.counting import confusion_cells
 from longtail.integrations.detection import box_predictions, boxes_of_step, with_box_criterion
 from longtail.methods import ClassStats, Method, Parts
+from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
 from longtail.metrics.masks import mask_api
 from longtail.models.detectors import box_classifier, create_detector
@@ -319,25 +321,27 @@ class DetectionTask(Task):
                 without it the average precision of each category is.
         """
         part, classes = self.split(split), self.data.num_classes
-        confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)  # the last column is the background
+        confusion, total = Confusion(classes), torch.zeros(classes, dtype=torch.int64)
         found: list[dict[str, Any]] = []
         training = model.training
         model.eval()
         for rows, (images, targets) in self.eval_batches(split, batch_size=batch_size):
             predicted, label = (values.cpu() for values in box_predictions(model, images, targets))
-            confusion += torch.bincount(
-                label * (classes + 1) + predicted % (classes + 1), minlength=confusion.numel()
-            ).view_as(confusion)
+            total += torch.bincount(label, minlength=classes)
+            seen = (predicted >= 0) & (predicted < classes)  # no class: the background
+            confusion.update(label[seen], predicted[seen])
             if observe is not None:
                 observe.update(predicted, label)
             if not quick:
                 found += self._results(part, rows, model(images))
         model.train(training)
-        confusion = all_reduce_sum(confusion)
-        total = confusion.sum(1)
-        recall = confusion[:, :classes].diagonal().double() / total
+        cells, total = confusion.total(), all_reduce_sum(total)
+        true, guessed, count = confusion_cells(cells)
+        hit = true == guessed
+        right = torch.zeros(classes, dtype=torch.float64).index_add(0, true[hit], count[hit].double())
+        recall = right / total
         metrics: dict[str, Any] = {
-            "box_accuracy": float(confusion[:, :classes].diagonal().sum() / total.sum().clamp(min=1)),
+            "box_accuracy": float(count[hit].sum() / total.sum().clamp(min=1)),
             "box_recall": float(recall.nanmean()),
         }
         performance = recall
@@ -352,7 +356,7 @@ class DetectionTask(Task):
             | ({"accuracy": float(recall[c]), "recall": float(recall[c])} if total[c] else {})
             for c, name in enumerate(self.data.class_names)
         ]
-        return Evaluation(metrics, performance, rows_out, metrics["box_accuracy"], confusion[:, :classes])
+        return Evaluation(metrics, performance, rows_out, metrics["box_accuracy"], cells)
 
     @torch.inference_mode()
     def examples(self, model: nn.Module, *, split: str = "test", number: int = 4, threshold: float = 0.3) -> Tensor:

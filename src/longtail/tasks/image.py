@@ -21,6 +21,7 @@ from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
+from longtail.functional.counting import confusion_cells
 from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics import Classification
 from longtail.models import create_model, final_linear, model_channels
@@ -277,7 +278,7 @@ class ImageTask(Task):
                 observe.update(logits, target)
         model.train(training)
         result = metric.compute()
-        confusion = result.pop("confusion").cpu()
+        confusion = result.pop("confusion")
         performance = torch.tensor([float("nan") if a is None else a for a in result["per_class"]], dtype=torch.float64)
         predicted = all_reduce_sum(predicted).cpu()  # each process has filled in its own rows
         return Evaluation(result, performance, self._per_class(confusion), result["top1"], confusion, predicted)
@@ -351,7 +352,8 @@ class ImageTask(Task):
 
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
         scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}
-        count = confusion.sum(1).tolist()
+        true, _, counts = confusion_cells(confusion)
+        count = torch.zeros(len(confusion), dtype=torch.int64).index_add(0, true, counts).tolist()
         return [
             {"class": c, "name": name, "train_count": self.class_counts[c], "count": count[c]}
             | {key: values[c] if count[c] else "" for key, values in ({"accuracy": scores["recall"]} | scores).items()}

@@ -16,6 +16,8 @@ from longtail.data.clips import check_clips
 from longtail.data.copies import copy_notes
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
+from longtail.functional.counting import confusion_cells
+from longtail.metrics._confusion import Confusion
 
 __all__ = ["guess_difficulty", "inspect", "mirror_twins"]
 
@@ -113,10 +115,13 @@ def guess_difficulty(data: ImageData) -> tuple[Tensor, Tensor]:
     means = sums / torch.bincount(labels, minlength=data.num_classes).clamp_min(1).unsqueeze(1)
     features, labels = _thumbnails(data, data.val)
     predicted = torch.cdist(features, means).argmin(1)
-    confusion = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
-    confusion.index_put_((labels, predicted), torch.ones_like(labels), accumulate=True)
-    wrong = confusion.clone().fill_diagonal_(0)
-    return per_class_scores(confusion)["recall"], wrong.argmax(1)
+    confusion = Confusion(data.num_classes)
+    confusion.update(labels, predicted)
+    counts, taken = confusion.total(), torch.zeros(data.num_classes, dtype=torch.int64)
+    for true, guessed, _ in sorted(confusion_cells(counts).T.tolist(), key=lambda cell: (cell[2], -cell[1])):
+        if true != guessed:
+            taken[true] = guessed  # the last one is the most frequent
+    return per_class_scores(counts)["recall"], taken
 
 
 def mirror_twins(data: ImageData, *, limit: int = 5) -> list[tuple[str, str, float, float]]:

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from longtail import textfiles
-from longtail.atomic import atomic
+from longtail.atomic import atomic, named
 from longtail.cells import quoted, unquoted
 from longtail.errors import LongtailError
 from longtail.textfiles import json_text, write_json
@@ -107,7 +107,7 @@ def append_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, A
 
     A kill can tear the last line: `read_csv` leaves such a line out.
     """
-    with open(path, "ab") as f:
+    with named(path), open(path, "ab") as f:
         text = io.StringIO()
         _write_rows(text, columns, rows, header=f.tell() == 0)
         content = text.getvalue().encode()

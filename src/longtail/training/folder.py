@@ -19,6 +19,7 @@ from longtail import runfolder
 from longtail.config import RunConfig
 from longtail.data.record import SplitRecord, read_record, record_text
 from longtail.errors import LongtailError
+from longtail.functional.counting import confusion_cells
 from longtail.kwargs import parse_kwargs
 from longtail.methods import Method, get_method
 from longtail.methods.base import find_method
@@ -381,10 +382,10 @@ class RunFolder:
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
         write_csv(self.path / runfolder.PER_CLASS, runfolder.COLUMNS[runfolder.PER_CLASS], per_class)
         confusion = [
-            {"split": split, "true": true, "predicted": predicted, "count": int(table[true, predicted])}
+            {"split": split, "true": true, "predicted": predicted, "count": count}
             for split, evaluation in tables.items()
-            if (table := evaluation.confusion) is not None
-            for true, predicted in table.nonzero().tolist()
+            if evaluation.confusion is not None
+            for true, predicted, count in confusion_cells(evaluation.confusion).T.tolist()
         ]
         write_csv(self.path / runfolder.CONFUSION, runfolder.COLUMNS[runfolder.CONFUSION], confusion)
         written = [name for name in _FINAL if (self.path / name).is_file()]
