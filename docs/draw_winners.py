@@ -39,7 +39,9 @@ def gains(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[str, tuple[f
         for method in METHODS:
             seeds = [s for (*where, row, s) in runs if tuple(where) == setting and row == method]
             pairs = [
-                sign * (runs[*setting, method, s] - runs[*setting, "ce", s]) for s in seeds if (*setting, "ce", s) in runs
+                sign * (runs[*setting, method, s] - runs[*setting, "ce", s])
+                for s in seeds
+                if (*setting, "ce", s) in runs
             ]
             if len(pairs) > 1:
                 error = statistics.stdev(pairs) / math.sqrt(len(pairs))

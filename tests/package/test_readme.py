@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import longtail
 from longtail import cli
+from longtail.training.files import read_csv
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,18 +56,26 @@ def given(num_classes: int) -> dict:
     }
 
 
-def test_the_readme_shows_the_own_loop_example_first() -> None:
+def test_the_readme_shows_a_complete_example_first_and_nine_lines_for_an_own_loop() -> None:
     readme = ROOT / "README.md"
-    assert blocks(readme, "python")[0] == NINE_LINES
+    first, second = blocks(readme, "python")
+    assert first.startswith("import torch\n")
+    assert second == NINE_LINES
     first_screens = readme.read_text(encoding="utf-8").splitlines()[:80]
-    for mark in ("pip install .", "longtail compare"):
+    for mark in ("winners.png", "pip install .", "longtail compare"):
         assert any(mark in line for line in first_screens), mark
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_examples_run(page: Path) -> None:
-    """A page's blocks run in order, in one namespace."""
-    source = "\n".join(blocks(page, "python"))
+    """A page's blocks run in order, in one namespace; the README's first one is complete and runs alone."""
+    parts = blocks(page, "python")
+    if page.name == "README.md":
+        names: dict = {}
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(parts.pop(0), str(page), "exec"), names)
+        assert names["difficulty"].steps >= 1
+    source = "\n".join(parts)
     names = given(int(match.group(1)) if (match := re.search(r"num_classes=(\d+)", source)) else 10)
     exec(compile(source, str(page), "exec"), names)
     assert names["difficulty"].steps >= 1
@@ -179,3 +188,24 @@ def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_table
     page = build_tables.fill("<!-- paired: t a | ce other | other --><!-- /paired -->", tmp_path)
     assert "|  | against `ce` | against `other` |" in page
     assert "| `other` | -3.63 [-4.98, -2.27] (3) | – |" in page
+
+
+def test_the_picture_of_who_wins_shows_the_results() -> None:
+    """Its numbers, derived anew from the means of the table; the picture itself can be drawn."""
+    spec = importlib.util.spec_from_file_location("draw_winners", ROOT / "docs" / "draw_winners.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.gains(read_csv(ROOT / "results" / "paper-runs.csv"))
+    means = {(r["table"], r["column"], r["row"]): r for r in read_csv(ROOT / "results" / "paper.csv")}
+    compared = 0
+    for setting, own in found.items():
+        sign, _ = module.SETTINGS[setting]
+        for method, (gain, half) in own.items():
+            row, plain = means[*setting, method], means[*setting, "ce"]
+            if row["n"] == plain["n"]:
+                assert gain == pytest.approx(sign * (float(row["mean"]) - float(plain["mean"])), abs=1e-3)
+                compared += 1
+            assert half > 0
+    assert compared > 20
+    assert len(module.draw(found).axes) == 1
