@@ -25,7 +25,7 @@ class DataOptions:
     """How a data set is split, thinned and read: what is asked of a run, and of data that are only looked at.
 
     An option that is set and means nothing to the data set is refused (``longtail.tasks.options``), so each of them
-    tells that it is not set: by None, by False, or by the seed 0.
+    tells that it is not set: by None, by False, or by no words.
 
     Args:
         imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
@@ -49,6 +49,8 @@ class DataOptions:
             or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. Otherwise what suits the
             data set.
         download: Fetch the data set with torchvision if it is missing.
+        columns: Names of the columns of a table, each ``ROLE=NAME``: ``file=id label=breed split=fold group=patient``.
+            Otherwise the usual names are found, and a note tells which.
     """
 
     imbalance: float | None = None
@@ -64,6 +66,7 @@ class DataOptions:
     bit_depth: int | None = None
     augment: Literal["none", "crop", "flip", "no-flip", "standard"] | None = None
     download: bool = False
+    columns: tuple[str, ...] = ()
 
     def keywords(self, names: Iterable[str]) -> dict[str, Any]:
         """The fields of these names as keywords of `load_data` or `load_boxes`; a data seed that is not set is 0."""

@@ -33,6 +33,7 @@ GIVEN: dict[str, Any] = {
     "bit_depth": 12,
     "augment": "no-flip",
     "download": True,
+    "columns": ("file=id",),
 }
 """A value of each option: where there was a default once, that one."""
 

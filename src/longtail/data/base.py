@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from longtail.data.catalogue import parse_spec
+from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 from longtail.names import distinct_names
 
-__all__ = ["Broken", "ImageData", "Split", "check_broken", "parse_spec"]
+__all__ = ["Broken", "ImageData", "Source", "Split", "check_broken", "parse_spec", "read_sample"]
 
 Broken = Literal["refuse", "skip"]
 """What to do about clips and annotations that cannot be used: an error, or leave them out with a note."""
+Source = Callable[[str], "bytes | str | Path | Tensor"]
+"""From the key of an image to its file, as bytes or as a path, or to its pixels, uint8 ``[C, H, W]``.
+
+It must be picklable, for worker processes have it too, and raise a KeyError for a key that it does not have. What it
+reads from may tell ``modified``, the time of its last change in ns: unchanged samples are then not read again when a
+run is continued.
+"""
+
+
+def read_sample(
+    key: str, source: Source | None, *, channels: int, shorter: int | None, bit_depth: int | None
+) -> Tensor:
+    """Pixels of one image, uint8 ``[channels, H, W]``, see `read_image`; without a source the key is the file."""
+    content = key if source is None else source(key)
+    return read_image(content, channels=channels, shorter=shorter, bit_depth=bit_depth, name=key)
 
 
 def check_broken(broken: str) -> None:
@@ -30,16 +47,19 @@ class Split:
     """Images, or clips of T frames, with one label each.
 
     Args:
-        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``. On disk: N paths.
+        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``. On disk: N paths. With a
+            source: N keys that it knows, which stay the same when the data grow.
         labels: int64 ``[N]`` in ``[0, num_classes)``.
         frames: Frames T that stand for a clip on disk; 0: the files are images. In memory it is known.
         groups: What each sample belongs to (a recording, an animal), ``[N]``; empty: it is on its own. None: not known.
+        source: Where images are that are neither in memory nor files of their own, see `Source`.
     """
 
     images: Tensor | Sequence[str]
     labels: Tensor
     frames: int = 0
     groups: Sequence[str] | None = None
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.images, Tensor):
@@ -50,9 +70,38 @@ class Split:
         return isinstance(self.images, Tensor)
 
     @property
+    def in_files(self) -> bool:
+        """Whether each sample is a file, or a folder of frames, of its own."""
+        return not self.in_memory and self.source is None
+
+    @property
     def item(self) -> str:
         """What one sample is called."""
         return "clip" if self.frames else "image"
+
+    def read(self, row: int, *, channels: int = 3, shorter: int | None = None, bit_depth: int | None = None) -> Tensor:
+        """Pixels of one sample, without augmentation.
+
+        Args:
+            row: Its place in the split.
+            channels: 3 for colour, 1 for grey; in memory they are what they are.
+            shorter: Reduce a larger one to so many pixels on the shorter side; None, and in memory: as it is.
+            bit_depth: Bits that are in use in files of 16 bits a channel; None: 16.
+
+        Returns:
+            uint8 ``[C, H, W]``, of a clip ``[T, C, H, W]``: the frames that evaluation sees.
+
+        Raises:
+            LongtailError: it cannot be read.
+        """
+        if isinstance(self.images, Tensor):
+            return self.images[row]
+        key, options = str(self.images[row]), {"channels": channels, "bit_depth": bit_depth}
+        if self.frames:
+            from longtail.data.frames import ClipReader  # which reads images, as this module does
+
+            return ClipReader(self.frames, shorter=shorter or 1 << 16, **options)(key, random=False)
+        return read_sample(key, self.source, shorter=shorter, **options)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +116,8 @@ class Split:
         groups = None if known is None else [known[int(i)] for i in index.tolist()]
         if isinstance(self.images, Tensor):
             return Split(self.images[index], self.labels[index], groups=groups)
-        return Split([self.images[int(i)] for i in index.tolist()], self.labels[index], self.frames, groups)
+        chosen = [self.images[int(i)] for i in index.tolist()]
+        return Split(chosen, self.labels[index], self.frames, groups, self.source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

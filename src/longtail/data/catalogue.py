@@ -42,6 +42,7 @@ _CUTS = frozenset({"data_seed", "val_fraction", "select_fraction"})
 _TAIL = frozenset({"imbalance", "imbalance_kind", "augment"})
 _FILES = _CUTS | _TAIL | {"bit_depth"}
 _GROUPED = _FILES | {"group_by"}
+_COLUMNS = frozenset({"columns"})
 _PUBLISHED = _CUTS | _TAIL | {"protocol"}
 _VIDEO = _TAIL | {"data_seed", "select_fraction", "frames", "broken", "frame_cache", "bit_depth"}
 _BOXES = frozenset({"data_seed", "val_fraction", "broken", "bit_depth"})
@@ -328,15 +329,25 @@ register(
 )
 register(
     Entry(
+        name="csv",
+        about="images named in a table with the columns file, label and, if you like, split, group",
+        reader="longtail.data.table:read_csv",
+        place="FILE",
+        reads=("columns",),
+        options=_GROUPED | _COLUMNS,
+    )
+)
+register(
+    Entry(
         name="clips",
         about="clips, named in clips.csv or a folder for each class",
         reader="longtail.data.clips:read_clips",
         place="DIR",
         task="video",
-        reads=("frames",),
+        reads=("frames", "columns"),
         look=_CLIPS,
         frames=FRAMES,
-        options=_VIDEO | _CUTS | {"group_by"},
+        options=_VIDEO | _CUTS | _COLUMNS | {"group_by"},
         training=_TRAIN_CLIPS | {"image_size": 64, "epochs": 30, "batch_size": 8, "lr": 0.02},
     )
 )
@@ -466,7 +477,10 @@ def known(tasks: Iterable[str] = ("classify", "video", "detect")) -> list[str]:
 def unknown_data_set(spec: str) -> LongtailError:
     """What to say of a name that is none of ours."""
     name, _ = parse_spec(spec)
-    if Path(spec).expanduser().is_dir():
+    place = Path(spec).expanduser()
+    if place.suffix.lower() in (".csv", ".tsv") and place.is_file():
+        return LongtailError(f"unknown data set {spec!r}: for a table of images write csv:{spec}")
+    if place.is_dir():
         return LongtailError(
             f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"
         )

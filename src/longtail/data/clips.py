@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,16 +14,17 @@ from longtail.data.base import Split
 from longtail.data.catalogue import FRAMES
 from longtail.data.files import brief
 from longtail.data.folders import read_folder
-from longtail.data.layout import SPLIT_NAMES, split_named
 from longtail.data.series import frame_series
+from longtail.data.table import read_rows, splits_of
 from longtail.data.video import check_clip, image_names
 from longtail.errors import LongtailError
-from longtail.names import nfc
 
 __all__ = ["check_clips", "drop_broken", "read_clips", "series_notes"]
 
 
-def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], list[str], list[str]]:
+def read_clips(
+    path: Path, *, frames: int = FRAMES, columns: Sequence[str] = ()
+) -> tuple[dict[str, Split], list[str], list[str]]:
     """``clips.csv``, or ``[train/val/test/]CLASS/FILE``; a clip is a video file or a folder of extracted frames.
 
     The columns ``file`` and ``label`` are needed; columns ``split`` (train, val, test) and ``group`` (clips that must
@@ -31,6 +33,7 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
     Args:
         path: The folder.
         frames: Frames that stand for a clip.
+        columns: ``ROLE=NAME`` for columns of ``clips.csv`` with names of their own, as in `read_csv`.
 
     Returns:
         Splits by name (``train`` always), class names (numbers in their order, else alphabetical), notes.
@@ -41,68 +44,16 @@ def read_clips(path: Path, *, frames: int = FRAMES) -> tuple[dict[str, Split], l
     table = path / "clips.csv"
     if not table.is_file():
         return read_folder(path, frames=frames)
-    rows = _rows(table)
-    missing = [file for _, file, _, _ in rows if not (os.path.isfile(file) or image_names(file))]
+    rows, notes = read_rows(table, columns)
+    rows = [dataclasses.replace(row, file=os.path.join(path, row.file)) for row in rows]
+    missing = [row.file for row in rows if not (os.path.isfile(row.file) or image_names(row.file))]
     if missing:
         raise LongtailError(
             f"{len(missing)} of the {len(rows)} clips in {table} are neither a file nor a folder of frames, "
             f"first {missing[0]}: copy them there"
         )
-    labels = {label for _, _, label, _ in rows}
-    names = sorted(
-        labels, key=lambda label: (0, int(label), "") if label.isdecimal() and len(label) < 19 else (1, 0, label)
-    )
-    return _splits(rows, names, frames, table), names, []
-
-
-def _rows(table: Path) -> list[tuple[str, str, str, str]]:
-    """Split, full path, label and group of each line."""
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            header = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LongtailError(f"{table} cannot be read as CSV: {error}") from None
-    if lacking := [name for name in ("file", "label") if name not in header]:
-        there = f"it has {brief(header)}" if header else "it is empty"
-        raise LongtailError(f"{table} has no column {lacking[0]!r} ({there}): its first line must be file,label")
-    rows, seen = [], {}
-    for number, line in enumerate(lines, 2):
-        file, label = ((line[name] or "").strip() for name in ("file", "label"))
-        word = (line.get("split") or "train").strip()
-        split = split_named(word)
-        if not file or not label:
-            raise LongtailError(f"{table} line {number} has no {'label' if file else 'file'}: complete or remove it")
-        if split is None:
-            raise LongtailError(f"{table} line {number} has the split {word!r}: it must be train, val or test")
-        if "\0" in file:
-            raise LongtailError(f"{table} line {number} has a file name with a zero byte: mend the file")
-        full = os.path.join(table.parent, file)
-        first = seen.setdefault(os.path.realpath(full), number)  # however it is written
-        if first != number:
-            raise LongtailError(f"{table} names {file} in line {first} and again in line {number}: remove one")
-        rows.append((split, full, nfc(label), (line.get("group") or "").strip()))
-    if not rows:
-        raise LongtailError(f"{table} has no line below file,label")
-    return rows
-
-
-def _splits(rows: list[tuple[str, str, str, str]], names: list[str], frames: int, source: Path) -> dict[str, Split]:
-    index = {name: c for c, name in enumerate(names)}
-    splits = {}
-    for split in SPLIT_NAMES:
-        own = [row for row in rows if row[0] == split]
-        if own:
-            groups = [group for *_, group in own] if any(row[3] for row in rows) else None
-            labels = torch.tensor([index[label] for _, _, label, _ in own])
-            splits[split] = Split([file for _, file, _, _ in own], labels, frames, groups)
-    if "train" not in splits:
-        raise LongtailError(f"{source} has no training clip: its split column must say train somewhere")
-    if empty := [names[c] for c, n in enumerate(splits["train"].class_counts(len(names))) if n == 0]:
-        raise LongtailError(f"{source}: classes without a training clip: {brief(empty)}")
-    return splits
+    splits, names = splits_of(rows, table, make=functools.partial(Split, frames=frames), item="clip")
+    return splits, names, notes
 
 
 def check_clips(paths: Iterable[str], *, decode: bool = False) -> dict[str, str]:

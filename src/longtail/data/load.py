@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def load_data(
     record: SplitRecord | None = None,
     bit_depth: int | None = None,
     augment: str | None = None,
+    columns: Sequence[str] = (),
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -106,6 +107,7 @@ def load_data(
         record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
         bit_depth: Bits that are in use in image files of 16 bits a channel, 8 to 16; None: 16.
         augment: What training does to images, a key of `AUGMENTATIONS`; None: what the data set's own look says.
+        columns: Names of the columns of a table, as ``ROLE=NAME`` (``file=id``, ``label=breed``, ``split``, ``group``).
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -128,6 +130,7 @@ def load_data(
             "download": download,
             "root": Path(root).expanduser() if root else None,
             "frames": frames or entry.frames,
+            "columns": columns,
         },
     )
     raw = _read(spec, entry, path, options)
@@ -138,7 +141,8 @@ def load_data(
     if record is not None:
         raw.splits, new = restore_splits(record, spec, raw.splits, raw.class_names)
         raw.class_names, raw.notes = list(record.class_names), raw.notes + new
-    if not raw.splits["train"].in_memory and (note := depth_note(_image_files(raw.splits["train"]), bit_depth)):
+    train = raw.splits["train"]
+    if not train.in_memory and (note := depth_note(_image_files(train), bit_depth, train.source)):
         raw.notes.append(note)
     if len(raw.class_names) < 2 and not whole:
         raise _one_class(spec, path, raw)
@@ -205,7 +209,8 @@ def _check(raw: _Raw, *, skip: bool, bit_depth: int | None) -> None:
         return
     if not splits["train"].frames:
         if total <= CHECKED_FILES:
-            check_images((str(file) for split in splits.values() for file in split.images), bit_depth=bit_depth)
+            files = (str(file) for split in splits.values() for file in split.images)
+            check_images(files, bit_depth=bit_depth, source=splits["train"].source)
         return
     if skip or total <= CHECKED_CLIPS:
         raw.notes += drop_broken(splits, skip=skip)

@@ -26,9 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longtail.data.base import ImageData, Split
+from longtail.data.base import ImageData, Source, Split, read_sample
 from longtail.data.frames import ClipReader
-from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 from longtail.guard import leave_unguarded_script, unguarded_script
 
@@ -207,13 +206,13 @@ def _cache_bytes(split: Split, size: int, *, train: bool) -> float:
 
 
 class _Photos(torch.utils.data.Dataset[Any]):
-    """Reads and transforms files; an item is a path with the seed of its augmentation."""
+    """Reads and transforms files; an item is a path, or a key of the source, with the seed of its augmentation."""
 
-    def __init__(self, data: ImageData, size: int, *, train: bool, cache: bool) -> None:
+    def __init__(self, data: ImageData, size: int, *, train: bool, cache: bool, source: Source | None = None) -> None:
         from torchvision.transforms import InterpolationMode, v2
 
         self.size, self.channels, self.center = size, data.channels, data.center_crop
-        self.bit_depth = data.bit_depth
+        self.bit_depth, self.source = data.bit_depth, source
         self.shape: tuple[int, ...] = (self.channels, size, size)
         self.cache: dict[str, Tensor] | None = {} if cache else None
         jitter, turn = data.color_jitter, [-data.rotation, data.rotation]
@@ -239,7 +238,7 @@ class _Photos(torch.utils.data.Dataset[Any]):
         return image
 
     def _read(self, path: str, shorter: int) -> Tensor:
-        return read_image(path, channels=self.channels, shorter=shorter, bit_depth=self.bit_depth)
+        return read_sample(path, self.source, channels=self.channels, shorter=shorter, bit_depth=self.bit_depth)
 
     def _center(self, images: Tensor) -> Tensor:
         """The square in the middle: uint8 ``[..., C, H, W]`` to ``[..., C, S, S]``.
@@ -397,7 +396,7 @@ class _FileLoader:
         if split.frames:
             files = _Clips(data, image_size, frames=split.frames, train=train, cache=cache)
         else:
-            files = _Photos(data, image_size, train=train, cache=cache)
+            files = _Photos(data, image_size, train=train, cache=cache, source=split.source)
         files.reading = _Reading(workers) if workers else None
         self.loader: torch.utils.data.DataLoader[Any] | None = torch.utils.data.DataLoader(
             files,

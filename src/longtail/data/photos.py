@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ _COLOURS = ("RGB", "RGBA", "LA")
 _ORIENTATION = 0x0112  # of EXIF
 _LOOKED_AT = 32
 """So many files of a set show how much of 16 bits it uses."""
+Content = bytes | str | Path | Tensor
+"""An image file as bytes or by its path, or pixels, uint8 ``[C, H, W]``."""
+
+
+def _stream(content: bytes | str | Path) -> io.BytesIO | str | Path:
+    return io.BytesIO(content) if isinstance(content, bytes) else content
 
 
 def is_image(name: str) -> bool:
@@ -47,15 +54,19 @@ def is_image(name: str) -> bool:
     return dot > 0 and name[dot:].lower() in EXTENSIONS and not name.startswith(".")
 
 
-def _open(path: str | Path) -> Image.Image:
-    """The header of a file in one of `FORMATS`; pixels are not decoded yet."""
+def _open(content: Content) -> Image.Image:
+    """The header of a file in one of `FORMATS`, pixels are not decoded yet; or an image of pixels."""
     from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+    if isinstance(content, Tensor):
+        if content.dtype != torch.uint8 or content.ndim != 3 or content.shape[0] not in (1, 3):
+            raise ValueError(f"pixels must be uint8 [1 or 3, H, W], not {content.dtype} {list(content.shape)}")
+        return Image.fromarray(content.permute(1, 2, 0).squeeze(2).numpy())
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(_stream(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         with contextlib.suppress(SyntaxError):  # a JPEG file of any size can be decoded reduced
-            return JpegImagePlugin.JpegImageFile(path)
+            return JpegImagePlugin.JpegImageFile(_stream(content))
         raise _too_large(re.search(r"\d+", str(error))) from None
     except UnidentifiedImageError:
         raise ValueError("it is none of JPEG, PNG, WebP, TIFF, GIF, BMP, PPM") from None
@@ -84,7 +95,7 @@ def _bits(image: Image.Image) -> int:
     return 16 if image.mode.startswith("I") or ";16" in raw else 8
 
 
-def _values(image: Image.Image, path: str | Path) -> np.ndarray:
+def _values(image: Image.Image, content: Content) -> np.ndarray:
     """What a file of 16 bits a channel holds: ``[H, W]`` or ``[H, W, 3]``."""
     if image.mode.startswith("I"):
         return np.asarray(image)
@@ -92,11 +103,16 @@ def _values(image: Image.Image, path: str | Path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(np.uint16) << 8
     from torchvision.io import ImageReadMode, decode_png, read_file
 
-    values = decode_png(read_file(str(path)), mode=ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0)
+    packed = (
+        torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        if isinstance(content, bytes)
+        else read_file(str(content))
+    )
+    values = decode_png(packed, mode=ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0)
     return values[..., :3] if values.shape[2] > 2 else values[..., 0]
 
 
-def _to_8_bits(image: Image.Image, path: str | Path, bit_depth: int | None) -> Image.Image:
+def _to_8_bits(image: Image.Image, content: Content, bit_depth: int | None) -> Image.Image:
     """An image of 16 bits a channel with 8; any other as it is. The type of the file decides, never its values."""
     from PIL import Image
 
@@ -111,7 +127,7 @@ def _to_8_bits(image: Image.Image, path: str | Path, bit_depth: int | None) -> I
         raise ValueError("16 bits a colour; --bit-depth reads these of PNG files only: store PNG, or 8 bits")
     # A PGM file tells its largest value itself, and Pillow has stretched it to 65535.
     used = 16 if image.format == "PPM" or bit_depth is None else bit_depth
-    values = _values(image, path)
+    values = _values(image, content)
     least, most = int(values.min(initial=0)), int(values.max(initial=0))
     if least < 0 or most >= 1 << used:
         raise ValueError(f"the value {least if least < 0 else most} is none of {used} bits: give another --bit-depth")
@@ -123,15 +139,21 @@ def _to_8_bits(image: Image.Image, path: str | Path, bit_depth: int | None) -> I
 
 
 def read_image(
-    path: str | Path, *, channels: int = 3, shorter: int | None = None, bit_depth: int | None = None
+    path: Content,
+    *,
+    channels: int = 3,
+    shorter: int | None = None,
+    bit_depth: int | None = None,
+    name: str | Path | None = None,
 ) -> Tensor:
     """Decode one image file, upright as its EXIF orientation says; the first frame of an animation.
 
     Args:
-        path: File in one of `FORMATS`. Alpha is dropped.
+        path: File in one of `FORMATS`, or its bytes, or pixels as uint8 ``[C, H, W]``. Alpha is dropped.
         channels: 3 for colour, 1 for grey.
         shorter: Reduce an image whose shorter side is larger to this many pixels (quick for JPEG). None: as it is.
         bit_depth: Bits that are in use in files of 16 bits a channel: 12 for most cameras of microscopes; None: 16.
+        name: What an error calls it; None: its path.
 
     Returns:
         uint8 ``[channels, H, W]``.
@@ -142,6 +164,7 @@ def read_image(
     """
     from PIL import Image, ImageOps
 
+    name = name if name is not None else path if isinstance(path, str | Path) else "an image"
     try:
         # Broken metadata and very large photographs make Pillow warn; neither harms the pixels.
         with warnings.catch_warnings(action="ignore"), _open(path) as image:
@@ -161,10 +184,10 @@ def read_image(
                 )
             pixels = np.array(image)
     except FileNotFoundError:
-        raise LongtailError(f"{path} does not exist") from None
+        raise LongtailError(f"{name} does not exist") from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
-        reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
-        raise LongtailError(f"{path} cannot be read as an image ({reason}): repair or remove it") from None
+        reason = str(error).replace(f" {str(name)!r}", "") or type(error).__name__
+        raise LongtailError(f"{name} cannot be read as an image ({reason}): repair or remove it") from None
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
 
 
@@ -188,26 +211,30 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
         raise LongtailError(f"{path} cannot be read as an image ({error}): repair or remove it") from None
 
 
-def depth_note(paths: Sequence[str], bit_depth: int | None) -> str | None:
+def depth_note(
+    paths: Sequence[str], bit_depth: int | None, source: Callable[[str], Content] | None = None
+) -> str | None:
     """What to say of the range of 16-bit files in a set, from a few of them spread over it; mostly nothing.
 
     Args:
         paths: Image files.
         bit_depth: What was given for them.
+        source: Gives the file of each of ``paths`` where they are keys.
 
     Raises:
         LongtailError: a value takes more than ``bit_depth`` bits.
     """
     number = min(len(paths), _LOOKED_AT)
-    chosen = [paths[i * len(paths) // number] for i in range(number)]
+    keys = [paths[i * len(paths) // number] for i in range(number)]
+    chosen: list[Content] = [key if source is None else source(key) for key in keys]
     deep, largest = 0, 0
     for path in chosen:
         with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"), _open(path) as image:
             if _bits(image) > 8:
                 deep, largest = deep + 1, max(largest, int(_values(image, path).max(initial=0)))
     if bit_depth is not None:
-        for path in chosen if deep else ():
-            read_image(path, bit_depth=bit_depth)
+        for key, path in zip(keys, chosen, strict=True) if deep else ():
+            read_image(path, bit_depth=bit_depth, name=key)
         return None if deep else f"--bit-depth {bit_depth} is for 16-bit files: none of {len(chosen)} looked at is one"
     if not deep or largest >= 1 << 14:
         return None
@@ -217,20 +244,29 @@ def depth_note(paths: Sequence[str], bit_depth: int | None) -> str | None:
     )
 
 
-def _looks_whole(path: str, *, reduced: bool) -> bool:
+def _looks_whole(path: Content, *, reduced: bool) -> bool:
     """Whether the header parses and the file ends as its format does; formats without an end mark never look whole."""
+    if isinstance(path, Tensor):
+        return True
     try:
-        with warnings.catch_warnings(action="ignore"), _open(path) as image, open(path, "rb") as file:
+        with warnings.catch_warnings(action="ignore"), _open(path) as image:
             if not reduced and image.width * image.height > _most_pixels():
                 return False
+            suffix = f".{str(image.format).lower()}" if isinstance(path, bytes) else Path(path).suffix.lower()
+        with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
             file.seek(max(0, file.seek(0, 2) - 64))
-            return _END.get(Path(path).suffix.lower(), b"?") in file.read()
+            return _END.get(suffix, b"?") in file.read()
     except Exception:
         return False
 
 
 def check_images(
-    paths: Iterable[str], *, decode: bool = False, reduced: bool = True, bit_depth: int | None = None
+    paths: Iterable[str],
+    *,
+    decode: bool = False,
+    reduced: bool = True,
+    bit_depth: int | None = None,
+    source: Callable[[str], Content] | None = None,
 ) -> None:
     """Check that files are whole images.
 
@@ -239,19 +275,21 @@ def check_images(
         decode: Decode each file; otherwise the header, and the whole file only if its end looks cut off.
         reduced: Whether a reduced picture will do, see `read_image`.
         bit_depth: As in `read_image`.
+        source: Gives the file of each of ``paths`` where they are keys.
 
     Raises:
         LongtailError: names the first bad file and counts the others.
     """
 
-    def fault(path: str) -> str | None:
+    def fault(key: str) -> str | None:
         try:
-            read_image(path, shorter=_REDUCED if reduced else None, bit_depth=bit_depth)
+            path = key if source is None else source(key)
+            if decode or not _looks_whole(path, reduced=reduced):
+                read_image(path, shorter=_REDUCED if reduced else None, bit_depth=bit_depth, name=key)
         except LongtailError as error:
             return str(error)
         return None
 
-    checked = (path for path in activity.counted(list(paths)) if decode or not _looks_whole(path, reduced=reduced))
-    faults = [found for path in checked if (found := fault(path))]
+    faults = [found for path in activity.counted(list(paths)) if (found := fault(path))]
     if faults:
         raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from longtail import runfolder
-from longtail.data.base import ImageData, Split, parse_spec
+from longtail.data.base import ImageData, Source, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import places_of
 from longtail.data.files import brief
@@ -96,10 +96,12 @@ def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
             items[name] = [_Item("", "", len(split), 0, _digest_in_memory(split))]
             continue
         labels = map(_digest_of_objects, split.objects) if isinstance(split, BoxSplit) else split.labels.tolist()
-        with ThreadPoolExecutor(_READERS) as readers:
-            found = list(readers.map(_fingerprint, files))
+        origin = _source(split)
+        with ThreadPoolExecutor(_READERS if origin is None else 1) as readers:
+            found = list(readers.map(lambda file, origin=origin: _fingerprint(file, origin), files))
         items[name] = [
-            _Item(_below(file, root), str(label), *what) for file, label, what in zip(files, labels, found, strict=True)
+            _Item(_below(file, root, origin), str(label), *what)
+            for file, label, what in zip(files, labels, found, strict=True)
         ]
     return SplitRecord(items, list(data.class_names), source)
 
@@ -154,9 +156,9 @@ def restore_splits(
     Raises:
         LongtailError: files that have another label now.
     """
-    root, frames = _root(name), found["train"].frames
+    root, frames, source = _root(name), found["train"].frames, found["train"].source
     now = {
-        _below(str(file), root): label
+        _below(str(file), root, source): label
         for split in found.values()
         for file, label in zip(split.images, split.labels.tolist(), strict=True)
     }
@@ -168,7 +170,8 @@ def restore_splits(
             mine = now.get(item.file, label)
             if mine != label and class_names[mine] != record.class_names[label]:
                 other.append(f"{item.file} ({record.class_names[label]} there, {class_names[mine]} here)")
-        splits[split] = Split([_path(item, root) for item in items], torch.tensor(labels, dtype=torch.int64), frames)
+        files = [_path(item, root, source) for item in items]
+        splits[split] = Split(files, torch.tensor(labels, dtype=torch.int64), frames, source=source)
     if other:
         raise LongtailError(
             f"{len(other)} files of {name} have another label than in {record.source}, e.g. {other[0]}: "
@@ -238,13 +241,14 @@ def check_splits(record: SplitRecord, data: ImageData | BoxData, names: Sequence
             if items[0].digest != _digest_in_memory(split):
                 lines.append(f"the {name} split of {data.name} holds other samples or labels than {record.source}")
             continue
-        with ThreadPoolExecutor(_READERS) as readers:
-            states = readers.map(_state, items, (_path(item, root) for item in items))
+        source = _source(split)
+        with ThreadPoolExecutor(_READERS if source is None else 1) as readers:
+            states = readers.map(lambda item, source=source: _state(item, _path(item, root, source), source), items)
         for item, state in zip(items, states, strict=True):
             if state == "missing":
-                missing.append(_path(item, root))
+                missing.append(_path(item, root, source))
             elif state:
-                changed.append(_path(item, root))
+                changed.append(_path(item, root, source))
         if isinstance(split, BoxSplit):
             own = zip(items, split.objects, strict=True)
             other = [item.file for item, objects in own if item.label != _digest_of_objects(objects)]
@@ -258,23 +262,32 @@ def check_splits(record: SplitRecord, data: ImageData | BoxData, names: Sequence
     return lines
 
 
-def _state(item: _Item, path: str) -> str:
+def _state(item: _Item, path: str, source: Source | None = None) -> str:
     """``missing``, ``changed``, or nothing."""
     try:
-        now = os.stat(path)
-    except OSError:
+        if source is None:
+            now = os.stat(path)
+            same = (now.st_size, now.st_mtime_ns) == (item.size, item.modified)
+        else:
+            same = getattr(source, "modified", 0) == item.modified
+        if item.modified and same:
+            return ""
+        size, _, digest = _fingerprint(path, source)
+    except (OSError, KeyError):
         return "missing"
-    if item.modified and (now.st_size, now.st_mtime_ns) == (item.size, item.modified):
-        return ""
-    size, _, digest = _fingerprint(path)
     return "" if (size, digest) == (item.size, item.digest) else "changed"
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------
-def _fingerprint(path: str) -> tuple[int, int, str]:
+def _fingerprint(path: str, source: Source | None = None) -> tuple[int, int, str]:
     """Size, time of the last change and digest."""
     content = hashlib.blake2b(digest_size=8)
+    if source is not None and not isinstance(given := source(path), str | Path):
+        values = given if isinstance(given, bytes) else given.contiguous().numpy().data
+        content.update(values)
+        return memoryview(values).nbytes, getattr(source, "modified", 0), content.hexdigest()
     try:
+        path = path if source is None else str(given)
         if os.path.isdir(path):
             frames = frame_files(path)
             content.update("\n".join(map(os.path.basename, frames)).encode("utf-8", "surrogateescape"))
@@ -330,14 +343,21 @@ def _root(name: str) -> str:
     """The folder of a data set, absolute."""
     kind, place = parse_spec(name)
     places = places_of(kind, Path(place).expanduser() if place else None)
-    return os.path.abspath(next((folder for folder in places if folder.is_dir()), places[0]))
+    there = next((folder for folder in places if folder.is_dir()), places[0])
+    return os.path.abspath(there.parent if there.is_file() else there)
 
 
-def _below(path: str, root: str) -> str:
-    """The path from ``root`` if it lies below, else absolute."""
+def _source(split: Split | BoxSplit) -> Source | None:
+    return split.source if isinstance(split, Split) else None
+
+
+def _below(path: str, root: str, source: Source | None = None) -> str:
+    """The path from ``root`` if it lies below, else absolute; the key of a source as it is."""
+    if source is not None:
+        return path
     full = os.path.abspath(path)
     return full[len(root) + 1 :] if full.startswith(root + os.sep) else full
 
 
-def _path(item: _Item, root: str) -> str:
-    return os.path.join(root, item.file)
+def _path(item: _Item, root: str, source: Source | None = None) -> str:
+    return os.path.join(root, item.file) if source is None else item.file

@@ -55,7 +55,7 @@ class ImageTask(Task):
     kinds: ClassVar[tuple[str, ...]] = ("classify", "video")
     options: ClassVar[frozenset[str]] = frozenset(
         {"imbalance", "imbalance_kind", "protocol", "data_seed", "val_fraction", "select_fraction", "frames", "broken"}
-        | {"frame_cache", "download", "group_by", "bit_depth", "augment"}
+        | {"frame_cache", "download", "group_by", "bit_depth", "augment", "columns"}
     )
     reads: ClassVar[tuple[str, ...]] = ("classify", "video")
     rules: ClassVar[Rules] = IMAGES

@@ -52,11 +52,12 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
     for note in found["notes"]:
         yield f"note: {note}"
     if verify:
-        files = [p for s in (data.train, data.val, data.select, data.test) if s and not s.in_memory for p in s.images]
-        if data.frames and (faults := list(check_clips((str(p) for p in files), decode=True).values())):
+        parts = [s for s in (data.train, data.val, data.select, data.test) if s and not s.in_memory]
+        files = [str(path) for part in parts for path in part.images]
+        if data.frames and (faults := list(check_clips(files, decode=True).values())):
             raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))
         if not data.frames:
-            check_images((str(p) for p in files), decode=True, bit_depth=data.bit_depth)
+            check_images(files, decode=True, bit_depth=data.bit_depth, source=data.train.source)
         for note in _copies(data):
             yield f"note: {note}"
         what = "clips" if data.frames else "image files"
@@ -97,7 +98,7 @@ def _copies(data: ImageData) -> list[str]:
     parts = {
         name: ([str(path) for path in part.images], [str(data.class_names[int(c)]) for c in part.labels])
         for name, part in splits.items()
-        if part is not None and not part.in_memory
+        if part is not None and part.in_files
     }
     return copy_notes(parts, data.item)
 
