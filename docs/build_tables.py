@@ -20,7 +20,8 @@ or ``paper`` (the mean that the paper prints). ``below`` is OTHER - ROW and ``ab
 their mean, or ``interval``, ``both``, ``least`` and ``most`` (of the seeds). ``times`` is the ratio of the means.
 DIGITS is 2 unless it is said.
 
-It fills the head of each recipe in ``src/longtail/paper`` (result, time, hardware, command).
+It fills the head of each recipe in ``src/longtail/paper`` (result, time, hardware, command), and writes
+``src/longtail/methods/measured.csv``, the measurements on the method cards.
 
 Usage: ``python docs/build_tables.py`` writes; ``--check`` only says which files are out of date (exit code 1).
 """
@@ -38,6 +39,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import recipe_heads  # noqa: E402
 from measured import Results, interval, read, with_spread  # noqa: E402
+from method_measurements import measurements  # noqa: E402
 
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
@@ -196,6 +198,7 @@ def outputs() -> Iterator[tuple[Path, str]]:
     for recipe in sorted((ROOT / "src" / "longtail" / "paper").glob("*.py")):
         if recipe.stem.startswith(("table", "figure", "comparison")):
             yield recipe, recipe_heads.filled(recipe.read_text(encoding="utf-8"), recipe.stem, results)
+    yield ROOT / "src" / "longtail" / "methods" / "measured.csv", measurements(results)
 
 
 def main(arguments: list[str]) -> int:

@@ -11,24 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longtail.methods import Method, get_method, list_methods
+from longtail.methods._card import for_page
 
 __all__ = ["write_help", "write_methods"]
-
-
-def card_to_markdown(card: str) -> str:
-    """A card (paragraphs, and ``Heading:`` with an indented body) as Markdown; hyperparameters become a list."""
-    lines, heading = [], ""
-    for line in card.splitlines():
-        if match := re.fullmatch(r"([A-Z][\w ]+):", line):
-            heading = match.group(1)
-            lines += [f"## {heading}", ""]
-            continue
-        body = line.removeprefix("    ") if heading else line
-        if heading == "Hyperparameters":
-            body = re.sub(r"^([a-z]\w*): ", r"- `\1`: ", body)
-            body = re.sub(r"^Presets: ", "\nPresets: ", body)
-        lines.append(body)
-    return "\n".join(lines)
 
 
 def method_page(method: Method) -> str:
@@ -36,7 +21,7 @@ def method_page(method: Method) -> str:
     parts = [f"# {method.title}", f"Identifier: `{method.name}`. Class: `longtail.methods.{type(method).__name__}`."]
     if method.needs_held_out:
         parts.append("Needs a held-out split.")
-    parts.append(card_to_markdown(method.card()))
+    parts.append(for_page(method).strip())
     if fields := dataclasses.fields(method):
         rows = [f"| `{field.name}` | `{getattr(method, field.name)!r}` |" for field in fields]
         parts.append("\n".join(["## Defaults", "", "| hyperparameter | default |", "|---|---|", *rows]))

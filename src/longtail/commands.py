@@ -298,14 +298,15 @@ class MethodsCommand:
     name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
 
     def run(self) -> int:
-        from longtail.methods.base import find_method, list_methods
+        from longtail.methods._card import for_terminal
+        from longtail.methods.base import find_method, get_method, list_methods
 
         if self.name is None:
             for name in list_methods():
                 say(f"{name:<18} {find_method(name).title}")
             return 0
         method = find_method(self.name)
-        say(f"{method.name}\n{'=' * len(method.name)}\n{method.card()}\n")
+        say(f"{for_terminal(get_method(method.name))}\n")
         fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(method))
         say(f"Defaults: {fields or 'no hyperparameters'}")
         return 0

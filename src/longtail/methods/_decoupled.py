@@ -22,6 +22,8 @@ REFERENCE = """
                and Kalantidis, Yannis},
   booktitle = {International Conference on Learning Representations (ICLR)},
   year      = {2020},
+  eprint    = {1910.09217},
+  archivePrefix = {arXiv},
 }
 """
 

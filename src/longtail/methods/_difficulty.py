@@ -33,6 +33,8 @@ REFERENCE = """
   author    = {Sinha, Saptarshi and Ohashi, Hiroki and Nakamura, Katsuyuki},
   booktitle = {Asian Conference on Computer Vision (ACCV)},
   year      = {2020},
+  eprint    = {2010.01824},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -22,6 +22,8 @@ REFERENCE = """
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {10991--11000},
   year      = {2020},
+  eprint    = {2006.10408},
+  archivePrefix = {arXiv},
 }
 """
 
@@ -32,10 +34,14 @@ class BAGS(Method):
     r"""Balanced group softmax (BAGS): a category competes only with categories about as frequent as itself.
 
     Formula:
-        The categories are put into groups by their number of training instances, each group with one logit more for
-        "others"; one group tells the background from all others. The loss is the sum of the groups' softmax
-        cross-entropies; a group sees the boxes of its categories and ``beta`` times as many others, drawn at random.
-        Score: ``P(foreground) * P(category | group)``.
+        :math:`L = \sum_g -\log \frac{e^{z_{g,y_g}}}{\sum_{k \in g} e^{z_{g,k}}}`
+
+        :math:`s_c = P(\text{foreground}) \cdot P(c \mid g(c))`
+
+        The categories are put into groups g by their number of training instances, each with one logit more for
+        "others", which is the label y_g of boxes from outside; one group tells the background from all others. A group
+        sees the boxes of its categories and ``beta`` times as many others, drawn at random. s_c is the score of
+        category c in its group.
 
     When to use:
         For detectors, where rare categories lose against frequent ones in a common softmax. The authors train the

@@ -16,7 +16,9 @@ class BalancedSoftmax(Method):
     r"""Balanced softmax: the training softmax carries the class counts, so that the logits need not learn them.
 
     Formula:
-        ``loss = -log(n_y * exp(z_y) / sum_k n_k * exp(z_k))``, averaged over the batch; plain logits in evaluation.
+        :math:`L = -\log \frac{n_y e^{z_y}}{\sum_k n_k e^{z_k}}`
+
+        with n_c training samples of class c, averaged over the batch; plain logits z in evaluation.
 
     When to use:
         As the first thing to try when the test classes are balanced: no hyperparameter, no held-out split, no cost. It
@@ -32,6 +34,7 @@ class BalancedSoftmax(Method):
 
     name = "balanced-softmax"
     title = "Balanced softmax"
+    in_code = "BalancedSoftmaxLoss(class_counts)"
     reference = """
 @inproceedings{ren2020balanced,
   title     = {Balanced Meta-Softmax for Long-Tailed Visual Recognition},
@@ -40,6 +43,8 @@ class BalancedSoftmax(Method):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   volume    = {33},
   year      = {2020},
+  eprint    = {2007.10740},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -195,6 +195,11 @@ class Method:
     """What it can be used for: ``classify``, ``video``, ``detect``, ``segment``."""
     needs_weights: ClassVar[bool] = False
     """Whether it starts from a model that is trained already, so that it takes a file of weights."""
+    in_code: ClassVar[str] = ""
+    """For the card: an expression that makes the criterion or sampler of whole images from public names, given
+    ``class_counts``, ``labels``, ``epochs`` and a ``difficulty``; ``{name}`` stands for a hyperparameter."""
+    main: ClassVar[tuple[str, ...]] = ()
+    """For the card: the hyperparameters that matter first; none named: they are few."""
 
     @property
     def needs_held_out(self) -> bool:

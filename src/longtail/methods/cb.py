@@ -18,8 +18,12 @@ class CB(Method):
     r"""Class-balanced cross-entropy: a class is weighted by the inverse of its effective number of samples.
 
     Formula:
-        ``w_c = (1 - beta) / (1 - beta ** n_c)``, scaled to sum to C; ``loss = -w_y * log p_y``, plain mean over the
-        batch (the authors' reduction, not torch's division by the sum of the weights).
+        :math:`w_c \propto \frac{1 - \beta}{1 - \beta^{n_c}}`
+
+        :math:`L = -w_y \log p_y`
+
+        with n_c training samples of class c; the weights sum to C. Plain mean over the batch (the authors' reduction,
+        not torch's division by the sum of the weights).
 
     When to use:
         As the standard re-weighting by class counts: no held-out split, no extra cost.
@@ -37,6 +41,7 @@ class CB(Method):
     name = "cb"
     title = "Class-balanced loss"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "ClassWeightedLoss(effective_number_weights(class_counts, beta={beta}))"
     reference = """
 @inproceedings{cui2019class,
   title     = {Class-Balanced Loss Based on Effective Number of Samples},
@@ -44,6 +49,8 @@ class CB(Method):
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {9268--9277},
   year      = {2019},
+  eprint    = {1901.05555},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from longtail.difficulty import describe_options
 from longtail.errors import LongtailError
 from longtail.methods._compose import base_method, parts_of
 from longtail.methods._difficulty import DifficultyMethod
@@ -15,13 +16,16 @@ __all__ = ["CDBS"]
 
 
 @register
+@describe_options
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CDBS(DifficultyMethod):
     r"""Class-difficulty based sampling (CDB-S): classes that the model finds hard are drawn more often.
 
     Formula:
-        ``P(c) = w_c / sum_k w_k`` with ``w_c = d_c ** tau`` (Eq. 15), then a sample uniformly within the class: a
-        sample of class c has probability ``w_c / (n_c * sum_k w_k)``. The loss is cross-entropy, or another method's.
+        :math:`P(c) = \frac{w_c}{\sum_k w_k}, \quad w_c = d_c^\tau`
+
+        with the difficulty d_c = 1 - accuracy of class c (Eq. 15), then a sample uniformly within the class: a sample
+        of class c has probability P(c) / n_c. The loss is cross-entropy, or another method's.
 
     When to use:
         As CDB-W, where the loss should stay as it is, or where weighted losses are unstable. The first epoch, before
@@ -32,9 +36,10 @@ class CDBS(DifficultyMethod):
         loss: The method whose loss is used, as NAME or NAME:key=value,key=value; default ``ce``. Its head, stages and
             finish come along. Not: methods with a sampler, a difficulty, a training step, or stages with more than a
             loss of their own.
-        All others as those of the difficulty in ``cdb-w``; ``normalize`` changes nothing here. With ``min_difficulty``
-        = 0 a class without held-out errors is not drawn at all until the next measurement; with ``source`` = ``train``
-        it would never be measured again, so that this needs a floor.
+        {options}
+        Here ``normalize`` changes nothing. With ``min_difficulty`` = 0 a class without held-out errors is not drawn at
+        all until the next measurement; with ``source`` = ``train`` it would never be measured again, so that this needs
+        a floor.
         Presets: ``paper``; ``code2020-cifar`` and ``code2020-imagenet`` have the tau rules of the public code, which
         holds no CDB-S itself.
 
@@ -45,6 +50,8 @@ class CDBS(DifficultyMethod):
     name = "cdb-s"
     title = "CDB-S (difficulty-based sampling)"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "ClassWeightedSampler(labels, difficulty)"
+    main = ("tau", "loss", "source", "min_difficulty", "momentum")
 
     loss: str = "ce"
 

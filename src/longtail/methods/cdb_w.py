@@ -20,8 +20,14 @@ class CDBW(WeightedMethod):
     r"""Class-difficulty based weighted cross-entropy (CDB-W-CE): classes that the model finds hard weigh more.
 
     Formula:
-        ``d_c = 1 - accuracy of class c`` on a held-out split, measured after every epoch; ``w_c = d_c ** tau``;
-        ``loss = -w_y * log p_y`` (Eq. 2-12). tau is a number, or follows from the bias between the classes (Eq. 5-10).
+        :math:`d_c = 1 - A_c`
+
+        :math:`w_c = d_c^\tau`
+
+        :math:`L = -w_y \log p_y`
+
+        with the accuracy A_c of class c on a held-out split, measured after every epoch (Eq. 2-12). :math:`\tau` is a
+        number, or follows from the bias between the classes (Eq. 5-10).
 
     When to use:
         When class counts are a poor guide to what the model finds hard, or are unknown. It needs a held-out split with
@@ -50,6 +56,8 @@ class CDBW(WeightedMethod):
     name = "cdb-w"
     title = "CDB-W (difficulty-weighted cross-entropy)"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "ClassWeightedLoss(difficulty)"
+    main = ("tau", "defer", "source", "base", "momentum")
 
     base: str = "ce"
 

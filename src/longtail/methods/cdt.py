@@ -18,7 +18,9 @@ class CDT(Method):
     r"""Class-dependent temperatures: the training logits of small classes are made smaller, so they must grow larger.
 
     Formula:
-        ``loss = -log softmax(z / D)_y`` with ``D_c = (n_max / n_c) ** gamma``; plain logits in evaluation.
+        :math:`L = -\log \frac{e^{z_y / D_y}}{\sum_k e^{z_k / D_k}}, \quad D_c = (n_{max} / n_c)^\gamma`
+
+        with n_c training samples of class c; plain logits in evaluation.
 
     When to use:
         Against the shift of features between training and test that small classes suffer from. As a part of ``vs`` it
@@ -34,6 +36,7 @@ class CDT(Method):
 
     name = "cdt"
     title = "CDT (class-dependent temperatures)"
+    in_code = "CDTLoss(class_counts, gamma={gamma})"
     reference = """
 @article{ye2020identifying,
   title   = {Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning},

@@ -17,7 +17,9 @@ class CE(Method):
     r"""Plain softmax cross-entropy on instance-balanced batches: what every other method is measured against.
 
     Formula:
-        ``loss = -log p_y``, averaged over the batch.
+        :math:`L = -\log p_y`
+
+        averaged over the batch.
 
     When to use:
         As the baseline, and as the first stage of decoupled training. On long-tailed data it favours the classes with
@@ -33,6 +35,7 @@ class CE(Method):
     name = "ce"
     title = "Cross-entropy"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "CrossEntropyLoss()"
     reference = """
 @incollection{bridle1990probabilistic,
   title     = {Probabilistic Interpretation of Feedforward Classification Network Outputs, with Relationships to
@@ -42,6 +45,7 @@ class CE(Method):
   publisher = {Springer},
   pages     = {227--236},
   year      = {1990},
+  doi       = {10.1007/978-3-642-76153-9_28},
 }
 """
 

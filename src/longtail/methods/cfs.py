@@ -18,7 +18,9 @@ class CFS(Method):
     r"""Class-frequency based sampling: the class by a power of its count, then a sample uniformly within it.
 
     Formula:
-        ``P(c) = n_c ** exponent / sum_k n_k ** exponent``; the loss is cross-entropy.
+        :math:`P(c) = \frac{n_c^e}{\sum_k n_k^e}`
+
+        with n_c training samples of class c and e the ``exponent``; the loss is cross-entropy.
 
     When to use:
         For a mild re-balancing between instance-balanced (exponent 1) and class-balanced sampling (exponent 0).
@@ -34,6 +36,7 @@ class CFS(Method):
 
     name = "cfs"
     title = "Class-frequency based sampling"
+    in_code = "PowerLawSampler(labels, exponent={exponent})"
     reference = """
 @inproceedings{mikolov2013distributed,
   title     = {Distributed Representations of Words and Phrases and their Compositionality},
@@ -41,6 +44,8 @@ class CFS(Method):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   volume    = {26},
   year      = {2013},
+  eprint    = {1310.4546},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -18,8 +18,10 @@ class ClassAware(Method):
     r"""Class-aware sampling: all classes alike, cycling through the samples of each without replacement.
 
     Formula:
-        A shuffled endless cycle over the classes; of each class the next ``samples_per_class`` samples of its own
-        shuffled endless cycle. ``P(c) = 1 / C`` over the classes that have samples; the loss is cross-entropy.
+        :math:`P(c) = 1 / C`
+
+        over the C classes that have samples: a shuffled endless cycle over the classes, and of each class the next
+        ``samples_per_class`` samples of its own shuffled endless cycle. The loss is cross-entropy.
 
     When to use:
         As the standard re-balancing by sampling, and in the second stage of decoupled training. From the first epoch
@@ -34,6 +36,7 @@ class ClassAware(Method):
 
     name = "class-aware"
     title = "Class-aware sampling"
+    in_code = "ClassAwareSampler(labels, samples_per_class={samples_per_class})"
     reference = (
         """
 @inproceedings{shen2016relay,
@@ -41,6 +44,8 @@ class ClassAware(Method):
   author    = {Shen, Li and Lin, Zhouchen and Huang, Qingming},
   booktitle = {European Conference on Computer Vision (ECCV)},
   year      = {2016},
+  eprint    = {1512.05830},
+  archivePrefix = {arXiv},
 }
 """
         + REFERENCE

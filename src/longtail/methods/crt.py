@@ -19,8 +19,9 @@ class CRT(Decoupled):
     r"""Classifier re-training (cRT): train everything, then freeze the features and learn a new classifier in balance.
 
     Formula:
-        Stage 1: the method ``stage1``. Stage 2: the classifier is initialised anew and alone trained, with the sampler,
-        loss and difficulty of the method ``balance``, on a learning-rate schedule of its own.
+        Stage 1: the method ``stage1``, which trains :math:`z = W f(x) + b`. Stage 2: f is frozen, W and b are
+        initialised anew and alone trained, with the sampler, loss and difficulty of the method ``balance``, on a
+        learning-rate schedule of its own.
 
     When to use:
         When a model that was trained plainly is there already or its features are good: stage 2 is short. In the paper
@@ -41,6 +42,7 @@ class CRT(Decoupled):
 
     name = "crt"
     title = "cRT (classifier re-training)"
+    main = ("stage1", "balance")
 
     def parts(self, stats: ClassStats) -> Parts:
         return self._parts(stats, trainable=_classifier, setup=_initialise)

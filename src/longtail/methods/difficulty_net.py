@@ -25,10 +25,17 @@ class DifficultyNet(Method):
     r"""Difficulty-Net: as CDB-W, but a small network turns the accuracies of all classes into the class weights.
 
     Formula:
-        ``s = net(A)`` in (0, 1) for the held-out accuracies A of all classes, a perceptron with two hidden layers;
-        ``w = C * s / sum(s)``; ``loss = mean_i(w_y * l_i)``. At every step the network descends first the loss of a
-        class-balanced held-out batch after a virtual step ``theta - lr * grad loss``, plus
-        ``driver * mean((s - (1 - A / sum(A))) ** 2)``. Before the first measurement w = 1 and nothing is learnt.
+        :math:`w = C \frac{s}{\sum_k s_k}, \quad s = \text{net}(A)`
+
+        :math:`L = \frac{1}{B} \sum_i w_{y_i} l_i`
+
+        with the held-out accuracies A of all classes, a perceptron with two hidden layers whose outputs s lie in (0,
+        1), and the cross-entropy l_i of sample i. At every step the network descends first
+
+        :math:`L_{meta}(\theta - \eta \nabla L) + \lambda \frac{1}{C} \sum_c (s_c - 1 + A_c / \sum_k A_k)^2`
+
+        the loss of a class-balanced held-out batch after a virtual step with the learning rate :math:`\eta`, and the
+        ``driver`` :math:`\lambda`. Before the first measurement w = 1 and nothing is learnt.
 
     When to use:
         As CDB-W when no rule for tau is trusted: how hard a class is may depend on the others. A step costs about four
@@ -50,12 +57,15 @@ class DifficultyNet(Method):
 
     name = "difficulty-net"
     title = "Difficulty-Net"
+    main = ("net_lr", "meta_batch", "driver")
     reference = """
 @inproceedings{sinha2023difficulty,
   title     = {Difficulty-Net: Learning to Predict Difficulty for Long-Tailed Recognition},
   author    = {Sinha, Saptarshi and Ohashi, Hiroki},
   booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
   year      = {2023},
+  eprint    = {2209.02960},
+  archivePrefix = {arXiv},
 }
 """
 

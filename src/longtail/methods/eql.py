@@ -19,10 +19,14 @@ class EQL(Method):
     r"""Equalisation loss (softmax form, SEQL): rare classes are not pushed down by the samples of other classes.
 
     Formula:
-        ``loss = -log(exp(z_y) / sum_k w_k * exp(z_k))`` with ``w_k = 1 - beta * [f_k < threshold] * [k != y]``, where
-        ``f_k = n_k / N`` and beta is 1 with probability gamma, drawn anew for every sample and class in every step.
-        Sigmoid form: ``sum_k w_k * BCE(z_k, [k = y])``. Boxes: the sigmoid form without beta, where f_k is the share of
-        the images that show k, and boxes of the background push all classes down.
+        :math:`L = -\log \frac{e^{z_y}}{\sum_k w_k e^{z_k}}`
+
+        :math:`w_k = 1 - \beta T(f_k) (1 - [k = y])`
+
+        with :math:`T(f_k) = 1` for the share :math:`f_k = n_k / N` of class k below ``threshold``, else 0, and
+        :math:`\beta` 1 with probability ``gamma``, drawn anew for every sample and class in every step. Sigmoid form:
+        :math:`L = \sum_k w_k \text{BCE}(z_k, [k = y])`. Boxes: the sigmoid form without :math:`\beta`, where f_k is
+        the share of the images that show k, and boxes of the background push all classes down.
 
     When to use:
         When rare classes drown in the gradients of the many samples that are something else. It needs class counts
@@ -45,6 +49,8 @@ class EQL(Method):
     name = "eql"
     title = "Equalisation loss"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "EqualizationLoss(class_counts, threshold={threshold}, gamma={gamma})"
+    main = ("threshold", "gamma")
     reference = """
 @inproceedings{tan2020equalization,
   title     = {Equalization Loss for Long-Tailed Object Recognition},
@@ -53,6 +59,8 @@ class EQL(Method):
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {11662--11671},
   year      = {2020},
+  eprint    = {2003.05176},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -18,8 +18,9 @@ class Focal(Method):
     r"""Focal loss in its softmax form: every sample is weighted by how badly it is classified now.
 
     Formula:
-        ``loss = -(1 - p_y) ** gamma * log p_y`` (Eq. 13), averaged over the batch. The modulator takes part in the
-        gradient.
+        :math:`L = -(1 - p_y)^\gamma \log p_y`
+
+        averaged over the batch (Eq. 13). The modulator takes part in the gradient.
 
     When to use:
         As a baseline that weights instances. It does not look at classes, so hard samples of large classes gain as
@@ -36,6 +37,7 @@ class Focal(Method):
     name = "focal"
     title = "Focal loss"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "FocalLoss(gamma={gamma})"
     reference = """
 @inproceedings{lin2017focal,
   title     = {Focal Loss for Dense Object Detection},
@@ -43,6 +45,8 @@ class Focal(Method):
   booktitle = {IEEE International Conference on Computer Vision (ICCV)},
   pages     = {2980--2988},
   year      = {2017},
+  eprint    = {1708.02002},
+  archivePrefix = {arXiv},
 }
 """
 

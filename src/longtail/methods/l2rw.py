@@ -21,9 +21,13 @@ class L2RW(Method):
     r"""Learning to reweight (L2RW): samples weigh as much as descending their loss helps on balanced held-out samples.
 
     Formula:
-        At every step, with ``v`` the gradient of the mean loss of a class-balanced held-out batch:
-        ``w_i = max(<v, grad l_i>, 0)``, divided by their sum over the batch; ``loss = sum_i w_i * l_i``. This is the
-        authors' derivative by weights that are zero, where the length of the virtual step cancels.
+        :math:`w_i = \frac{\max(\langle v, \nabla l_i \rangle, 0)}{\sum_j \max(\langle v, \nabla l_j \rangle, 0)}`
+
+        :math:`L = \sum_i w_i l_i`
+
+        with the loss l_i of sample i of the batch and the gradient v of the mean loss of a class-balanced held-out
+        batch, at every step. This is the authors' derivative by weights that are zero, where the length of the virtual
+        step cancels.
 
     When to use:
         With few classes and a small trusted held-out split, also against wrong labels. A step costs about three plain
@@ -46,6 +50,8 @@ class L2RW(Method):
   author    = {Ren, Mengye and Zeng, Wenyuan and Yang, Bin and Urtasun, Raquel},
   booktitle = {International Conference on Machine Learning (ICML)},
   year      = {2018},
+  eprint    = {1803.09050},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -20,10 +20,13 @@ class LDAMDRW(Method):
     r"""Label-distribution-aware margins with deferred re-weighting: larger margins for rare classes, weights late.
 
     Formula:
-        ``m_c = max_margin * (n_min / n_c) ** (1/4)``; ``loss = -w_y * log softmax(scale * (cos - m_y e_y))_y`` with
-        cosines between normalised features and normalised class weights. w = 1 at first; in the last epochs class-
-        balanced weights ``(1 - beta) / (1 - beta ** n_c)``, scaled to sum to C. The mean over a batch divides by the
-        sum of its weights.
+        :math:`m_c = m_{max} (n_{min} / n_c)^{1/4}`
+
+        :math:`L = -w_y \log \frac{e^{s (\cos_y - m_y)}}{e^{s (\cos_y - m_y)} + \sum_{k \ne y} e^{s \cos_k}}`
+
+        with the cosines between normalised features and normalised class weights, and ``scale`` s. w = 1 at first; in
+        the last epochs class-balanced weights :math:`\frac{1 - \beta}{1 - \beta^{n_c}}`, scaled to sum to C. The mean
+        over a batch divides by the sum of its weights.
 
     When to use:
         As a strong method from before logit adjustment that needs class counts alone. It replaces the classifier by a
@@ -42,6 +45,7 @@ class LDAMDRW(Method):
 
     name = "ldam-drw"
     title = "LDAM-DRW"
+    main = ("max_margin", "scale", "defer")
     reference = """
 @inproceedings{cao2019learning,
   title     = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
@@ -49,6 +53,8 @@ class LDAMDRW(Method):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   volume    = {32},
   year      = {2019},
+  eprint    = {1906.07413},
+  archivePrefix = {arXiv},
 }
 """
 

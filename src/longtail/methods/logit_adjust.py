@@ -23,8 +23,10 @@ class LogitAdjust(Method):
     r"""Logit adjustment: add the logarithm of the class prior in training, or subtract it in evaluation.
 
     Formula:
-        Trained: ``loss = -log softmax(z + tau * log pi)_y`` with ``pi_c = n_c / N``; plain logits in evaluation.
-        Post-hoc: cross-entropy in training; in evaluation the logits are ``z - tau * log pi``.
+        :math:`L = -\log \frac{e^{z_y + \tau \log \pi_y}}{\sum_k e^{z_k + \tau \log \pi_k}}`
+
+        with the share :math:`\pi_c = n_c / N` of class c in the training samples; plain logits z in evaluation.
+        Post-hoc: cross-entropy in training; in evaluation the logits are :math:`z_c - \tau \log \pi_c`.
 
     When to use:
         As balanced softmax, which is the trained form with tau = 1. The post-hoc form costs nothing and suits a model
@@ -42,6 +44,7 @@ class LogitAdjust(Method):
 
     name = "logit-adjust"
     title = "Logit adjustment"
+    in_code = "LogitAdjustedLoss(class_counts, tau={tau})"
     reference = """
 @inproceedings{menon2021long,
   title     = {Long-Tail Learning via Logit Adjustment},
@@ -49,6 +52,8 @@ class LogitAdjust(Method):
                and Kumar, Sanjiv},
   booktitle = {International Conference on Learning Representations (ICLR)},
   year      = {2021},
+  eprint    = {2007.07314},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -19,8 +19,12 @@ class LRW(Method):
     r"""Loss re-weighting (LRW) for detectors: classes by their effective number of instances, within bounds.
 
     Formula:
-        ``w_c = (1 - beta) / (1 - beta ** n_c)``, scaled to a mean of 1 over the classes, then brought into
-        [``least``, ``most``]; the background weighs 1; ``loss = -w_y * log p_y``, plain mean over the boxes.
+        :math:`w_c = \min(\max(a \frac{1 - \beta}{1 - \beta^{n_c}}, \text{least}), \text{most})`
+
+        :math:`L = -w_y \log p_y`
+
+        with n_c training instances of class c, and a such that the mean over the classes is 1 before the bounds; the
+        background weighs 1. Plain mean over the boxes.
 
     When to use:
         As the re-weighting baseline of detection. It is ``cb`` with bounds, without which a category of one instance
@@ -40,6 +44,7 @@ class LRW(Method):
     name = "lrw"
     title = "Loss re-weighting, clipped"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "ClassWeightedLoss(effective_number_weights(class_counts, beta={beta}).clamp({least}, {most}))"
     reference = REFERENCE
 
     beta: float = 0.999

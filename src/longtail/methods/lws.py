@@ -21,8 +21,10 @@ class LWS(Decoupled):
     r"""Learnable weight scaling (LWS): train everything, then learn in balance one factor a class for its logit.
 
     Formula:
-        Stage 1: the method ``stage1``. Stage 2: logits ``s_c * (W_c x + b_c)`` where everything but s, which starts at
-        1, is frozen; with the sampler, loss and difficulty of the method ``balance``, on a schedule of its own.
+        :math:`z_c = s_c (W_c f(x) + b_c)`
+
+        Stage 1: the method ``stage1``, with s = 1. Stage 2: everything but s is frozen; with the sampler, loss and
+        difficulty of the method ``balance``, on a schedule of its own.
 
     When to use:
         As cRT, with C numbers to learn instead of a classifier: it cannot over-fit the rare classes. In the paper it is
@@ -43,6 +45,7 @@ class LWS(Decoupled):
 
     name = "lws"
     title = "LWS (learnable weight scaling)"
+    main = ("stage1", "balance")
 
     def parts(self, stats: ClassStats) -> Parts:
         parts = self._parts(stats, trainable=_scale, before=_all_but_the_scale)

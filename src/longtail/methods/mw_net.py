@@ -25,9 +25,16 @@ class MWNet(Method):
     r"""Meta-Weight-Net: a small network turns each sample's loss into its weight, and learns from balanced samples.
 
     Formula:
-        ``V_i = net(l_i)`` in (0, 1), a perceptron with one hidden layer; ``loss = mean_i(u_i * l_i)`` with
-        ``u_i = V_i / mean(V)`` over the batch. At every step the network descends first the loss of a class-balanced
-        held-out batch after a virtual step ``theta - lr * grad loss``, with the current learning rate.
+        :math:`L = \frac{1}{B} \sum_i u_i l_i`
+
+        :math:`u_i = \frac{V_i}{\frac{1}{B} \sum_j V_j}, \quad V_i = \text{net}(l_i)`
+
+        with the loss l_i of sample i and a perceptron with one hidden layer, whose output lies in (0, 1). At every
+        step the network descends first
+
+        :math:`L_{meta}(\theta - \eta \nabla L)`
+
+        the loss of a class-balanced held-out batch after a virtual step with the current learning rate :math:`\eta`.
 
     When to use:
         When it is not known whether the samples with a large loss are rare (they should weigh more) or wrongly
@@ -49,6 +56,7 @@ class MWNet(Method):
 
     name = "mw-net"
     title = "Meta-Weight-Net"
+    main = ("net_lr", "meta_batch")
     reference = """
 @inproceedings{shu2019meta,
   title     = {Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting},
@@ -56,6 +64,8 @@ class MWNet(Method):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   volume    = {32},
   year      = {2019},
+  eprint    = {1902.07379},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -21,9 +21,12 @@ class NCM(Method):
     r"""Nearest class mean: plain training, after which the class whose mean feature is nearest is predicted.
 
     Formula:
-        Training with cross-entropy. Then features are centred at the mean of the training features and normalised,
-        ``f = (x - mean) / ||x - mean||``; ``mu_c`` is the mean f of class c in training, and the logits are
-        ``-||f - mu_c|| ** 2``.
+        :math:`f = \frac{x - \bar{x}}{\lVert x - \bar{x} \rVert}`
+
+        :math:`z_c = -\lVert f - \mu_c \rVert^2`
+
+        Training with cross-entropy. Then the features x are centred at the mean of the training features and
+        normalised; :math:`\mu_c` is the mean f of class c in training.
 
     When to use:
         To see how good the features are, whatever the classifier has made of the class counts. The logits are

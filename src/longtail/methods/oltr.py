@@ -22,13 +22,20 @@ class OLTR(Method):
     r"""OLTR: plain training, then a classifier that looks features up in a memory of the class means.
 
     Formula:
-        Stage 1: cross-entropy. Stage 2, class-aware sampling: the last feature map f becomes
-        ``f + where(f) * attention(f)`` (networks whose last stage is ``layer4`` or ``blocks``); the pooled x becomes
-        ``v = r * (x + e * m)`` with the memory ``m = softmax(h(x)) @ M`` of class centroids M, the selector
-        ``e = tanh(s(x))`` and the reachability ``r = 10 / min_c |x - M_c|``; logits ``scale * squash(v) . W_c / |W_c|``
-        with ``squash(v) = v / (1 + |v|)``. h starts from the classifier of stage 1, M from the class means of the
-        training features. The loss is cross-entropy + ``weight * (mean |x - M_y|^2 / 2 + 0.01 * max(0, 10 - mean
-        squared distance to the other centroids))``.
+        :math:`v = r (x + e \odot m), \quad m = \text{softmax}(h(x)) M, \quad e = \tanh(s(x))`
+
+        :math:`r = \frac{10}{\min_c \lVert x - M_c \rVert}`
+
+        :math:`z_c = \text{scale} \cdot \frac{v}{1 + \lVert v \rVert} \cdot \frac{W_c}{\lVert W_c \rVert}`
+
+        Stage 1: cross-entropy. Stage 2, class-aware sampling: the last feature map f becomes ``f + where(f) *
+        attention(f)`` (networks whose last stage is ``layer4`` or ``blocks``) and is pooled to x; M is a memory of
+        class centroids, m what it calls to mind, e the selector and r the reachability. h starts from the classifier
+        of stage 1, M from the class means of the training features. The loss is cross-entropy plus ``weight`` times
+
+        :math:`0.5 \lVert x - M_y \rVert^2 + 0.01 \max(0, 10 - q)`
+
+        with the mean squared distance q to the other centroids, each averaged over the batch.
 
     When to use:
         For comparison with the literature: it is larger than the one-line losses that came after it and does not reach
@@ -48,6 +55,7 @@ class OLTR(Method):
 
     name = "oltr"
     title = "OLTR (dynamic meta-embedding)"
+    main = ("share", "weight")
     reference = """
 @inproceedings{liu2019large,
   title     = {Large-Scale Long-Tailed Recognition in an Open World},
@@ -55,6 +63,8 @@ class OLTR(Method):
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {2537--2546},
   year      = {2019},
+  eprint    = {1904.05160},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -17,8 +17,9 @@ class Progressive(Method):
     r"""Progressively balanced sampling: instance-balanced at first, class-balanced towards the end.
 
     Formula:
-        ``P_t(c) = (1 - t / T) * n_c / N + (t / T) / C`` in epoch t = 0, 1, ... of T, then a sample uniformly within the
-        class; the loss is cross-entropy.
+        :math:`P_t(c) = (1 - \frac{t}{T}) \frac{n_c}{N} + \frac{t}{T} \cdot \frac{1}{C}`
+
+        in epoch t = 0, 1, ... of T, then a sample uniformly within the class; the loss is cross-entropy.
 
     When to use:
         When class-balanced sampling over-fits the small classes: features are learnt on the natural distribution first.
@@ -32,6 +33,7 @@ class Progressive(Method):
 
     name = "progressive"
     title = "Progressively balanced sampling"
+    in_code = "ProgressiveSampler(labels, epochs=epochs)"
     reference = REFERENCE
 
     def parts(self, stats: ClassStats) -> Parts:

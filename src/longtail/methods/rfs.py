@@ -18,9 +18,11 @@ class RFS(Method):
     r"""Repeat-factor sampling (RFS): images that show a rare category come several times an epoch.
 
     Formula:
-        With ``f_c`` the share of training images that show category c, ``r_c = max(1, sqrt(threshold / f_c))``; an
-        image comes ``max r_c`` times over its categories, once if it shows nothing. The part after the point is the
-        probability of one time more, drawn anew every epoch. An epoch is longer by the repetitions.
+        :math:`r_c = \max(1, \sqrt{t / f_c}), \quad r_i = \max_{c \in i} r_c`
+
+        with ``threshold`` t and the share f_c of training images that show category c. Image i comes r_i times, once
+        if it shows nothing. The part after the point is the probability of one time more, drawn anew every epoch. An
+        epoch is longer by the repetitions.
 
     When to use:
         In detection and segmentation, where an image shows rare and frequent categories together and cannot be drawn by
@@ -37,6 +39,7 @@ class RFS(Method):
     name = "rfs"
     title = "Repeat-factor sampling"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "RepeatFactorSampler([[y] for y in labels.tolist()], threshold={threshold})"
     reference = """
 @inproceedings{gupta2019lvis,
   title     = {{LVIS}: A Dataset for Large Vocabulary Instance Segmentation},
@@ -44,6 +47,8 @@ class RFS(Method):
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {5356--5364},
   year      = {2019},
+  eprint    = {1908.03195},
+  archivePrefix = {arXiv},
 }
 """
 

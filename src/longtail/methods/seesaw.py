@@ -23,10 +23,12 @@ class Seesaw(Method):
     r"""Seesaw loss: samples punish rarer classes less, and the classes that they are mistaken for more.
 
     Formula:
-        Cross-entropy of ``z_j + log S_yj`` with, for wrong classes j,
-        ``S_yj = min(1, (N_j / N_y) ** p) * max(1, (s_j / max(s_y, eps)) ** q)``; N counts the labels seen so far in
-        training, s are the softmax probabilities taken as constants. Plain logits in evaluation. With boxes it judges
-        the foreground alone, and two more logits tell foreground from background.
+        :math:`L = -\log \frac{e^{z_y}}{e^{z_y} + \sum_{j \ne y} S_{yj} e^{z_j}}`
+
+        :math:`S_{yj} = \min(1, (N_j / N_y)^p) \cdot \max(1, (s_j / \max(s_y, \epsilon))^q)`
+
+        N counts the labels seen so far in training, s are the softmax probabilities taken as constants. Plain logits
+        in evaluation. With boxes it judges the foreground alone, and two more logits tell foreground from background.
 
     When to use:
         In instance segmentation and detection, for which it was made, and in classification as an alternative to
@@ -47,6 +49,8 @@ class Seesaw(Method):
     name = "seesaw"
     title = "Seesaw loss"
     tasks = ("classify", "video", "detect", "segment")
+    in_code = "SeesawLoss(len(class_counts), p={p}, q={q})"
+    main = ("p", "q")
     reference = """
 @inproceedings{wang2021seesaw,
   title     = {Seesaw Loss for Long-Tailed Instance Segmentation},
@@ -55,6 +59,8 @@ class Seesaw(Method):
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages     = {9695--9704},
   year      = {2021},
+  eprint    = {2008.10032},
+  archivePrefix = {arXiv},
 }
 """
 

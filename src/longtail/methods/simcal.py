@@ -16,10 +16,12 @@ class SimCal(Calibrated):
     r"""SimCal: beside the head of a trained detector, a second one learns from class-balanced boxes to classify.
 
     Formula:
+        :math:`s_c = p'_c \text{ if } n_c < \text{threshold, else } p_c`
+
+        with the softmax p of the first head and p' of the second, and n_c training instances; the background keeps p.
         Images: the classes take turns, with one image that shows the class each. Boxes: those of this class, and as
         many of the background; every box is weighted by the probability that it is kept, which has the same
-        expectation as drawing. Score: the second head's softmax for classes of fewer than ``threshold`` training
-        instances, the first head's for all others and the background.
+        expectation as drawing.
 
     When to use:
         For a detector that was trained plainly and finds the rare classes without naming them: give its file with
@@ -42,6 +44,8 @@ class SimCal(Calibrated):
                Feng, Jiashi},
   booktitle = {European Conference on Computer Vision (ECCV)},
   year      = {2020},
+  eprint    = {2007.11978},
+  archivePrefix = {arXiv},
 }
 """
 

@@ -27,7 +27,9 @@ class TauNorm(Method):
     r"""tau-normalisation: plain training, after which the weights of the classes are brought to more equal lengths.
 
     Formula:
-        Training with cross-entropy. Then ``W_c <- W_c / ||W_c|| ** tau``, and the bias is dropped.
+        :math:`W_c \leftarrow \frac{W_c}{\lVert W_c \rVert^\tau}`
+
+        after training with cross-entropy; the bias is dropped.
 
     When to use:
         To balance a plainly trained classifier at no cost: frequent classes tend to have the longer weights.

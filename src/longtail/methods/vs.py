@@ -18,8 +18,11 @@ class VS(Method):
     r"""Vector-scaling loss: the training logits are divided by a class temperature and shifted by the class prior.
 
     Formula:
-        ``loss = -log softmax(z / D + tau * log pi)_y`` with ``D_c = (n_max / n_c) ** gamma`` and ``pi_c = n_c / N``;
-        plain logits in evaluation.
+        :math:`L = -\log \frac{e^{z_y / D_y + \tau \log \pi_y}}{\sum_k e^{z_k / D_k + \tau \log \pi_k}}`
+
+        :math:`D_c = (n_{max} / n_c)^\gamma, \quad \pi_c = n_c / N`
+
+        with n_c of the N training samples in class c; plain logits in evaluation.
 
     When to use:
         When balanced softmax is good and there is validation data to tune one more number on. The temperatures act to
@@ -36,6 +39,7 @@ class VS(Method):
 
     name = "vs"
     title = "VS loss (vector scaling)"
+    in_code = "VSLoss(class_counts, gamma={gamma}, tau={tau})"
     reference = """
 @inproceedings{kini2021label,
   title     = {Label-Imbalanced and Group-Sensitive Classification under Overparameterization},
@@ -43,6 +47,8 @@ class VS(Method):
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   volume    = {34},
   year      = {2021},
+  eprint    = {2103.01550},
+  archivePrefix = {arXiv},
 }
 """
 
