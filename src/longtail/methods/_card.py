@@ -136,6 +136,8 @@ def _given(code: str) -> str:
 
 INDENT = "    "
 MATH = re.compile(r":math:`([^`]+)`")
+_SYMBOL = re.compile(r":math:`[^`]+`|``[^`]+``|(?<!\w)([A-Za-z]_[A-Za-z])(?!\w)")
+"""A symbol with an index in running text; formulas and code are matched to be passed over."""
 
 
 def for_terminal(method: Method) -> str:
@@ -163,7 +165,11 @@ def for_page(method: Method) -> str:
     for section in sections(method):
         out += [f"## {section.title}", ""] if section.title else []
         out += [section.before, ""] if section.before else []
-        body = re.sub(r"^:math:`([^`]+)`[.,;]?$", r"\n$$\n\1\n$$\n", section.body.rstrip(), flags=re.MULTILINE)
+        if section.title == "Formula":
+            body = _SYMBOL.sub(lambda m: f":math:`{m[1]}`" if m[1] else m[0], section.body)
+        else:
+            body = section.body
+        body = re.sub(r"^:math:`([^`]+)`[.,;]?$", r"\n$$\n\1\n$$\n", body.rstrip(), flags=re.MULTILINE)
         body = MATH.sub(lambda m: f"${' '.join(m[1].split())}$", body)
         if section.kind in ("python", "shell"):
             body = f"```{section.kind}\n{body}\n```"

@@ -25,7 +25,11 @@ HOMES = {
     **dict.fromkeys(("ClassStats", "StepContext", "get_method"), "longtail.methods"),
 }
 """Where the names of the lines are imported from."""
-DIFFICULTY = 'difficulty = ClassDifficulty(len(class_counts), class_counts=class_counts, normalize="samples")'
+DIFFICULTY = [
+    "difficulty = ClassDifficulty(",
+    '    len(class_counts), class_counts=class_counts, normalize="samples"',
+    ")",
+]
 MEASURE = [
     "model.eval()",
     "with torch.no_grad():",
@@ -59,7 +63,7 @@ def _from_the_library(method: Method, parts: Parts) -> str:
     """A loss or a sampler of the library, with a difficulty if there is one."""
     values = {field.name: repr(getattr(method, field.name)) for field in dataclasses.fields(method)}
     expression = method.in_code.format_map(values)
-    lines = [DIFFICULTY] if parts.difficulty is not None else []
+    lines = DIFFICULTY[:] if parts.difficulty is not None else []
     if parts.sampler is not None:
         lines += [f"sampler = {expression}", "loader = DataLoader(train, 128, sampler=sampler)"]
         body = ["sampler.set_epoch(epoch)", *_batches("cross_entropy(model(x), y)")]
@@ -176,11 +180,15 @@ def in_a_detector(method: Method) -> str:
     some = ClassStats(class_counts=[2, 1], labels_per_image=[[0], [0, 1]], task="detect")
     parts = method.parts(some)
     lines = [
-        'stats = ClassStats(class_counts=class_counts, labels_per_image=labels_per_image, task="detect")',
+        "stats = ClassStats(",
+        '    class_counts=class_counts, labels_per_image=labels_per_image, task="detect"',
+        ")",
         GET.format(name=method.name).partition("ClassStats")[0] + "stats)",
     ]
-    layer = "model.roi_heads.box_predictor.cls_score"
+    layer = "predictor.cls_score"
     trainable = parts.stages[0].trainable if parts.stages else None
+    if trainable or parts.body or parts.head:
+        lines.append("predictor = model.roi_heads.box_predictor")
     if trainable or parts.body:
         lines.append(f"classifier = {layer}")
     lines += [f"{layer} = parts.head({layer})"] if parts.head else []
@@ -190,7 +198,11 @@ def in_a_detector(method: Method) -> str:
         lines += [SGD.format(what="list(parts.stages[0].trainable(model, classifier))")]
     body = []
     if parts.sampler is not None:
-        lines += ["loader = DataLoader(train, 2, sampler=parts.sampler, collate_fn=lambda batch: tuple(zip(*batch)))"]
+        lines += [
+            "loader = DataLoader(",
+            "    train, 2, sampler=parts.sampler, collate_fn=lambda batch: tuple(zip(*batch))",
+            ")",
+        ]
         body += ["parts.sampler.set_epoch(epoch)"]
     body += ["...  # train as before"]
     if parts.difficulty is not None:
