@@ -91,7 +91,7 @@ def test_presets_are_those_of_the_table_and_can_be_overridden(name):
 
 
 def test_unknown_methods_and_empty_citations():
-    with pytest.raises(LongtailError, match="unknown method 'cdb': did you mean cb. known are bags, bal"):
+    with pytest.raises(LongtailError, match=r"unknown method 'cdb': did you mean cb. known are bags, bal"):
         get_method("cdb")
     with pytest.raises(LongtailError, match="unknown method 'x'"):
         cite("ce", "x")
