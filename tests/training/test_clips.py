@@ -104,14 +104,15 @@ def test_a_run_is_judged_and_labels_new_clips(clips: Path, whole: Path, tmp_path
 
 def test_export_takes_clips(whole: Path, tmp_path: Path) -> None:
     assert main(["export", str(whole), "--format", "pt2", "--out", str(tmp_path / "m.pt2")]) == 0
-    logits = torch.export.load(tmp_path / "m.pt2").module()(torch.zeros(2, 3, 4, 12, 12))
+    logits = torch.export.load(tmp_path / "m.pt2").module()(torch.zeros(2, 3, 4, 12, 12, dtype=torch.uint8))
     assert logits.shape == (2, 3)
 
 
 def test_inspect_speaks_of_clips(clips: Path, tmp_path: Path, capsys) -> None:
     assert main(["inspect", f"clips:{clips}", "--verify", "--out", str(tmp_path / "i.png")]) == 0
     shown = capsys.readouterr().out
-    assert "all 27 clips decode" in shown and "clips, " in shown and "image" not in shown
+    assert "all 27 clips decode" in shown and "clips, " in shown
+    assert "image" not in shown.replace("mirror image", "")
 
 
 def refused(command: list[str], capsys) -> str:

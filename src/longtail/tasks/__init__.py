@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longtail.tasks.base import Evaluation, Predictions, Task, put_in, task_class
+    from longtail.tasks.check import check_task
 
-__all__ = ["Evaluation", "Predictions", "Task", "put_in", "task_class"]
+__all__ = ["Evaluation", "Predictions", "Task", "check_task", "put_in", "task_class"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # loaded when asked for: most of the command line needs no torch
-        return getattr(importlib.import_module("longtail.tasks.base"), name)
+        return getattr(importlib.import_module(f"{__name__}.{'check' if name == 'check_task' else 'base'}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ from longtail.methods import get_method
 from longtail.tasks.base import Evaluation, Task, task_class
 from longtail.tasks.options import check_options
 
-__all__ = ["LAWS", "check_task"]
+__all__ = ["LAWS", "check_task", "judge", "same"]
 
 CPU = torch.device("cpu")
 PATIENCE = 600
@@ -98,9 +98,9 @@ def a_batch_is_a_function_of_seed_epoch_and_position(cls: type[Task], config: Ru
     other = _load(cls, config)
     torch.manual_seed(99)
     list(other.train_batches(batches, epoch=1))
-    _law(_same(list(other.train_batches(batches, epoch=2)), whole), "a batch depends on what was read before")
+    _law(same(list(other.train_batches(batches, epoch=2)), whole), "a batch depends on what was read before")
     _law(
-        _same(list(other.train_batches(batches, epoch=2, start=1)), whole[1:]),
+        same(list(other.train_batches(batches, epoch=2, start=1)), whole[1:]),
         "an epoch that is continued after its first batch goes on with other batches",
     )
     changed = [rows.clone() for rows in batches]
@@ -108,7 +108,7 @@ def a_batch_is_a_function_of_seed_epoch_and_position(cls: type[Task], config: Ru
         rows[1] = rows[0]
     for mine, theirs in zip(whole, other.train_batches(changed, epoch=2), strict=True):
         for k in (k for k in range(len(mine[1])) if k != 1):
-            _law(_same(_sample(mine, k), _sample(theirs, k)), "a sample of a batch depends on the other rows of it")
+            _law(same(_sample(mine, k), _sample(theirs, k)), "a sample of a batch depends on the other rows of it")
 
 
 def shards_make_the_whole(cls: type[Task], config: RunConfig) -> None:
@@ -117,9 +117,11 @@ def shards_make_the_whole(cls: type[Task], config: RunConfig) -> None:
     batches = _order(task)
     shards = [list(_load(cls, config, rank=r, world=world).train_batches(batches, epoch=1)) for r in range(world)]
     for i, whole in enumerate(task.train_batches(batches, epoch=1)):
+        sizes = [len(shard[i][1]) for shard in shards]
+        _law(sizes == [len(batches[i][r::world]) for r in range(world)], f"the shares of a batch have {sizes} rows")
         for k in range(len(batches[i])):
             part = shards[k % world][i]
-            _law(_same(_sample(part, k // world), _sample(whole, k)), f"row {k} of a batch is another in its shard")
+            _law(same(_sample(part, k // world), _sample(whole, k)), f"row {k} of a batch is another in its shard")
 
 
 def its_loss_trains(cls: type[Task], config: RunConfig) -> None:
@@ -156,14 +158,14 @@ def a_restored_model_equals_the_built_one(cls: type[Task], config: RunConfig) ->
     adopted = _load(cls, config).adopt(info, "test")
     adopted.use(restored, parts.criterion)
     _law(
-        _same(_plain(task.evaluate(model, "test")), _plain(adopted.evaluate(restored.to(CPU), "test"))),
+        same(_plain(task.evaluate(model, "test")), _plain(adopted.evaluate(restored.to(CPU), "test"))),
         "a restored model is judged otherwise than the one that was built",
     )
 
 
 def two_processes_judge_as_one(cls: type[Task], config: RunConfig) -> None:
     """All of them get the result of the whole, and a difficulty counts every sample once."""
-    alone = _judge(cls, config)
+    alone = judge(cls, config)
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         pairs = [context.Pipe() for _ in range(2)]
@@ -178,7 +180,7 @@ def two_processes_judge_as_one(cls: type[Task], config: RunConfig) -> None:
                 _law(ours.poll(PATIENCE), f"process {rank} of two did not judge within {PATIENCE} s")
                 found = pickle.loads(ours.recv_bytes())
                 _law(not isinstance(found, str), f"process {rank} of two failed: {found}")
-                _law(_same(found, alone), f"process {rank} of two judges otherwise than one alone")
+                _law(same(found, alone), f"process {rank} of two judges otherwise than one alone")
         finally:
             for process in processes:
                 process.kill()
@@ -241,7 +243,8 @@ def _sample(batch: Any, k: int) -> tuple[Any, Any]:
     return batch[0][k], batch[1][k]
 
 
-def _judge(cls: type[Task], config: RunConfig, *, rank: int = 0, world: int = 1) -> Any:
+def judge(cls: type[Task], config: RunConfig, *, rank: int = 0, world: int = 1) -> Any:
+    """What a process finds on the test split with a model that is the same everywhere, and the difficulty from it."""
     task = _load(cls, config, rank=rank, world=world)
     torch.manual_seed(6)
     model, _ = task.build(get_method("ce").parts(task.stats()))
@@ -256,7 +259,7 @@ def _judge_as(rank: int, config: RunConfig, store: str, connection: Any) -> None
     torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-        found = _judge(task_class(config.task), config, rank=rank, world=2)
+        found = judge(task_class(config.task), config, rank=rank, world=2)
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
     connection.send_bytes(pickle.dumps(found))
@@ -266,15 +269,15 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     return {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether two nests of tensors and plain values are equal, but for the last bits; NaN equals NaN."""
     if isinstance(one, Tensor):
         fits = isinstance(other, Tensor) and one.shape == other.shape
         return fits and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
     if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, Sequence) and not isinstance(one, str):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return one == other or abs(one - other) <= 1e-6 or (one != one and other != other)
     return one == other
