@@ -46,7 +46,7 @@ def evaluate(
     trained = Trained(run, device=device)
     config = dataclasses.replace(trained.config, frame_cache=None, augment=None, download=False, workers=0)
     if data is not None:
-        config = dataclasses.replace(config, data=data, imbalance=None, protocol=None, group_by=None)
+        config = dataclasses.replace(config, data=data, imbalance=None, protocol=None, group_by=None, columns=())
     record = trained.splits(note) if data is None else None
     task = trained.task.load(config, device=trained.device, record=record, whole=data is not None)
     if record is not None:
