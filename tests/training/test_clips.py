@@ -126,7 +126,9 @@ def test_mistakes_are_one_clear_line(clips: Path, whole: Path, tmp_path: Path, c
     assert "no network for clips" in refused(words(clips, "--model", "resnet32", *new), capsys)
     assert "digits has no clips for --task video" in refused(["train", "digits", "--task", "video", *new], capsys)
     assert "use --task video" in refused(["train", f"clips:{clips}", "--task", "detect", *new], capsys)
-    assert "--frames is for moving-digits, clips, egtea, not" in refused(["train", "digits", "--frames", "4", *new], capsys)
+    assert "--frames is for moving-digits, clips, egtea, not" in refused(
+        ["train", "digits", "--frames", "4", *new], capsys
+    )
     assert "has clips of 10 frames, not 4" in refused(["train", "moving-digits", "--frames", "4", *new], capsys)
     assert "no network for images" in refused(["train", "digits", "--model", "r3d_18", *new], capsys)
     assert "the run was trained on clips" in refused(
