@@ -16,8 +16,8 @@ import longtail
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "longtail"
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(SOURCE)], "longtail."))
-EXTRAS = {"metrics/masks.py": {"faster_coco_eval"}, "metrics/_precision.py": {"hotcoco", "numpy"}}  # when called
-CORE = ["errors.py", "difficulty.py", *("functional losses samplers metrics methods".split())]
+EXTRAS = {"rle.py": {"hotcoco"}, "metrics/_precision.py": {"hotcoco", "numpy"}}  # when called
+CORE = ["errors.py", "rle.py", "difficulty.py", *("functional losses samplers metrics methods".split())]
 
 
 def python(code: str) -> str:

@@ -17,8 +17,8 @@ from longtail.data.photographs import Photographs, find_photographs
 from longtail.data.photos import image_header, read_image
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
-from longtail.metrics.masks import as_rle, finite_numbers, image_sides, mask_api, mask_pixels, polygons_of
 from longtail.names import distinct_names, nfc
+from longtail.rle import as_rle, finite_numbers, image_sides, mask_api, mask_pixels, polygons_of
 
 __all__ = ["CHECKED_FILES", "read_annotations", "read_json"]
 

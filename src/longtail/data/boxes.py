@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longtail.metrics.detection import Rules, frequency_group
-from longtail.metrics.masks import mask_api
+from longtail.rle import mask_api
 
 __all__ = ["BoxData", "BoxSplit", "inspect_boxes"]
 

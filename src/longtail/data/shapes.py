@@ -17,7 +17,7 @@ from longtail.data.counts import long_tail_counts
 from longtail.data.loader import draw_key
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
-from longtail.metrics.masks import mask_api
+from longtail.rle import mask_api
 
 __all__ = ["CATEGORIES", "read_shapes", "shapes_lt"]
 

@@ -16,7 +16,7 @@ import hotcoco
 import numpy as np
 
 from longtail.errors import LongtailError
-from longtail.metrics.masks import as_rle
+from longtail.rle import as_rle
 
 __all__ = ["precision_table"]
 

@@ -28,9 +28,9 @@ from longtail.integrations.detection import box_predictions, boxes_of_step, with
 from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
-from longtail.metrics.masks import mask_api
 from longtail.models.detectors import box_classifier, create_detector
 from longtail.names import same_classes
+from longtail.rle import mask_api
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
 from longtail.tasks.description import BOXES, Rules
 from longtail.tasks.draw_boxes import beside, draw_objects

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_segmentation_masks
 
-from longtail.metrics.masks import mask_api
+from longtail.rle import mask_api
 
 __all__ = ["beside", "draw_objects"]
 
