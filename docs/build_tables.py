@@ -13,6 +13,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
     <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
+    <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
 ``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs), ``n``
@@ -43,7 +44,7 @@ from method_measurements import measurements  # noqa: E402
 
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|checks"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -158,6 +159,16 @@ def defaults_table(rows: list[dict[str, str]]) -> str:
     return markdown(header, body) if body else ""
 
 
+def checks_table() -> str:
+    """One line a check, with a link to its section."""
+    import longtail.report.advice  # noqa: F401  # registers the checks of runs
+    from longtail.advice import CHECKS
+
+    lines = ["| code | severity | what is seen |", "|---|---|---|"]
+    lines += [f"| [{code}](#{code.lower()}) | {own.severity} | {own.title} |" for code, own in sorted(CHECKS.items())]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def fill(text: str, root: Path = ROOT) -> str:
     """The page's text with every pair of markers filled."""
     results = Results(root / "results")
@@ -166,6 +177,8 @@ def fill(text: str, root: Path = ROOT) -> str:
         opening, kind, arguments, _, closing = match.groups()
         if kind == "benchmarks":
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
+        elif kind == "checks":
+            table = checks_table()
         elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()

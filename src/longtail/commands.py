@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from longtail import runfolder
+from longtail.advice import Finding, as_json, json_of
+from longtail.atomic import atomic
 from longtail.config import DataOptions, RunConfig
 from longtail.errors import LongtailError
 from longtail.output import is_main, report_on, say, say_metrics, warn
@@ -206,22 +208,34 @@ class Inspect(DataOptions):
         data: Data set as ``NAME[:PATH]``.
         verify: Decode every image file or clip and name the broken ones.
         out: The picture.
+        checks: Also write what the checks found to this JSON file.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     verify: bool = False
     out: Path = Path("inspect.png")
+    checks: Path | None = None
 
     def run(self) -> int:
         from longtail.data.catalogue import find_entry
         from longtail.tasks import task_class
         from longtail.tasks.options import check_options
 
+        if self.checks:
+            from longtail.training.files import check_place
+
+            check_place(self.checks, "--checks")
         say(f"reading {self.data}")  # before what may take long
         kind = find_entry(self.data).task
         check_options(self, self.data, kind)
-        for line in task_class(kind).inspect(self.data, self, picture=self.out, verify=self.verify):
+        found: list[Finding] = []
+        shown = task_class(kind).inspect(self.data, self, picture=self.out, verify=self.verify, found=found)
+        for line in shown:
             say(line)
+        if self.checks:
+            text = json_of(as_json(found, data=self.data))
+            atomic(self.checks, lambda path: path.write_text(text, encoding="utf-8"))
+            say(f"checks: {self.checks}")
         return 0
 
 

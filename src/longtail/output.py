@@ -53,5 +53,7 @@ def report_on(folder: Path, *, baseline: str | None, quiet: bool = False) -> int
             say(line)
         for path, reason in report.problems:
             say(f"left out: {path}: {reason}")
+        for told in dict.fromkeys(f"{f.severity} {f.code}: {f.title}" for f in report.findings if f.severity != "note"):
+            say(told)
     say(f"report: {report.html}")
     return 0

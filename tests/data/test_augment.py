@@ -114,10 +114,10 @@ def test_inspection_warns_by_names_and_by_pictures_until_nothing_is_mirrored(tmp
     named = arrows(tmp_path / "named", ("turn left", "turn right"))
     numbered = arrows(tmp_path / "numbered", ("class 1", "class 2"))
     lines = list(inspect(load_data(f"folder:{named}")))
-    assert [line for line in lines if line.startswith("note") and "turn left / turn right" in line]
+    assert [line for line in lines if line.startswith("warning LT004") and "turn left / turn right" in line]
     lines = list(inspect(load_data(f"folder:{numbered}")))
-    assert not [line for line in lines if line.startswith("note") and "mirror" in line]
-    (warning,) = [line for line in lines if line.startswith("warning")]
+    (warning,) = [line for line in lines if "mirror" in line]
+    assert warning.startswith("warning LT004") and "by their names" not in warning
     assert "mirrored class 1 looks like class 2" in warning and "--augment no-flip" in warning
     for name in ("no-flip", "crop", "none"):
         lines = list(inspect(load_data(f"folder:{named}", augment=name)))

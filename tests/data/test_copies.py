@@ -21,7 +21,8 @@ def test_copies_across_splits_and_classes_are_told(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "train" / "cat" / "0001.png", tmp_path / "test" / "cat" / "copy.png")
     shutil.copy(tmp_path / "train" / "dog" / "0000.png", tmp_path / "train" / "dog" / "copy.png")  # does no harm
     (told,) = notes(tmp_path)
-    assert told.startswith("note: 1 images are in train and as byte copies in test") and "test/cat/copy.png" in told
+    assert told.startswith("error LT001: ") and "1 images are in train and as byte copies in test" in told
+    assert "test/cat/copy.png" in told
     shutil.copy(tmp_path / "train" / "cat" / "0002.png", tmp_path / "train" / "dog" / "other.png")
     told, mixed = notes(tmp_path)
     assert "1 images are under two classes" in mixed and "dog/other.png" in mixed

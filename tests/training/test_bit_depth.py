@@ -73,4 +73,4 @@ def test_what_a_depth_may_be(twins: tuple[Path, Path], capsys: pytest.CaptureFix
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
     assert main(["inspect", f"folder:{twins[0]}", "--out", str(tmp_path / "a.png")]) == 0
-    assert "note: 16-bit images that use little of their range" in capsys.readouterr().out
+    assert "warning LT005: 16-bit images that use little of their range" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from longtail import activity
+from longtail.advice import noted
 from longtail.data.annotations import CHECKED_FILES, read_annotations, read_json
 from longtail.data.base import Broken, check_broken
 from longtail.data.boxes import BoxData, BoxSplit
@@ -155,7 +156,7 @@ def _overlaps(parts: Mapping[str, BoxSplit]) -> list[str]:
             )
     shared = files["val"] & files.get("test", set())
     told = f"{len(shared)} photographs are in the val and in the test file: the test result is not independent"
-    return [told] if shared else []
+    return [noted("LT001", told)] if shared else []
 
 
 def _find(root: Path, name: str, split: str, files: Sequence[str]) -> Path | None:

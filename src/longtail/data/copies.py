@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from longtail.advice import noted
 from longtail.data.video import frame_files
 
 __all__ = ["copy_notes"]
@@ -38,15 +39,13 @@ def copy_notes(parts: Mapping[str, tuple[Sequence[str], Sequence[str]]], item: s
                 shared.setdefault((first[0], split), []).append((first[1], copy[1]))
         if other := next((row for row in others if row[2] != first[2]), None):
             mixed.append((first[1], other[1]))
-    notes = [
-        f"{len(pairs)} {item}s are in {one} and as byte copies in {other}, e.g. {pairs[0][0]} and {pairs[0][1]}"
-        for (one, other), pairs in shared.items()
-    ]
+    notes = []
+    for (one, other), pairs in shared.items():
+        told = f"{len(pairs)} {item}s are in {one} and as byte copies in {other}, e.g. {pairs[0][0]} and {pairs[0][1]}"
+        notes.append(noted("LT001", told))
     if mixed:
-        notes.append(
-            f"{len(mixed)} {item}s are under two classes as byte copies, e.g. {mixed[0][0]} and {mixed[0][1]}: one of "
-            "the labels is wrong"
-        )
+        told = f"{len(mixed)} {item}s are under two classes as byte copies, e.g. {mixed[0][0]} and {mixed[0][1]}"
+        notes.append(noted("LT002", told))
     return notes
 
 

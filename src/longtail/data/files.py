@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from longtail.advice import noted
 from longtail.data.base import Split
 from longtail.data.layout import SPLIT_NAMES, only_one, split_named
 from longtail.data.photos import is_image
@@ -84,9 +85,8 @@ def one_row_a_file(
             raise LongtailError(
                 f"{len(paths)} images are in the train and in the {other} {kind}, e.g. {min(paths)}: remove them"
             )
-        notes.append(
-            f"{len(paths)} images are in the {one} and in the {other} {kind}: the test result is not independent"
-        )
+        told = f"{len(paths)} images are in the {one} and in the {other} {kind}: the test result is not independent"
+        notes.append(noted("LT001", told))
     return kept
 
 

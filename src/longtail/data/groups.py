@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from longtail.advice import noted
 from longtail.data.base import Split
 from longtail.data.files import brief
 from longtail.errors import LongtailError
@@ -50,10 +51,8 @@ def group_splits(splits: dict[str, Split], group_by: str | None, root: Path) -> 
     ]
     for one, other in itertools.combinations(known, 2):
         if both := sorted(known[one] & known[other]):
-            notes.append(
-                f"{len(both)} groups lie in the given {one} and {other} splits ({brief(both)}): results on {other} are "
-                "too good; give splits that keep a group on one side"
-            )
+            told = f"{len(both)} groups lie in the given {one} and {other} splits ({brief(both)})"
+            notes.append(noted("LT003", f"{told}: results on {other} are too good"))
     return notes
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from longtail import activity
+from longtail.advice import noted
 from longtail.data.augment import augmented, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
@@ -333,7 +334,8 @@ def _note_absent(raw: _Raw) -> None:
             counts = raw.splits[split].class_counts(len(raw.class_names))
             absent = [raw.class_names[c] for c, n in enumerate(counts) if n == 0]
             if absent and (split not in raw.cuts or raw.splits["train"].groups is not None):
-                raw.notes.append(f"classes without a {split} {raw.item}: {brief(absent)}")
+                told = f"classes without a {split} {raw.item}: {brief(absent)}"
+                raw.notes.append(noted("LT006" if split == "val" else "LT008", told))
 
 
 def _look(raw: _Raw, augment: str | None) -> Mapping[str, Any]:
@@ -342,10 +344,8 @@ def _look(raw: _Raw, augment: str | None) -> Mapping[str, Any]:
     look = augmented(raw.entry.look, augment, side=images.shape[-1] if isinstance(images, Tensor) else None)
     if look.get("flip") and augment is None and (pairs := mirrored_names(raw.class_names)):
         told = brief([f"{one} / {other}" for one, other in pairs])
-        raw.notes.append(
-            f"training mirrors {raw.item}s at random, and by their names a mirror image changes the class ({told}): "
-            "use --augment no-flip"
-        )
+        told = f"training mirrors {raw.item}s at random, and by their names a mirror image changes the class ({told})"
+        raw.notes.append(noted("LT004", told))
     return look
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from longtail import activity
+from longtail.advice import noted
 from longtail.errors import LongtailError
 
 if TYPE_CHECKING:
@@ -238,10 +239,7 @@ def depth_note(
         return None if deep else f"--bit-depth {bit_depth} is for 16-bit files: none of {len(chosen)} looked at is one"
     if not deep or largest >= 1 << 14:
         return None
-    return (
-        f"16-bit images that use little of their range look nearly black: the largest value in {deep} of them is "
-        f"{largest} of 65535; give the depth of the camera, e.g. --bit-depth 12"
-    )
+    return noted("LT005", f"the largest value in {deep} of them is {largest} of 65535")
 
 
 def _looks_whole(path: Content, *, reduced: bool) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from longtail.advice import Finding, without
 from longtail.report import figures
-from longtail.report.advice import Advice, advise
+from longtail.report.advice import advise
 from longtail.report.comparison import Comparison, percent, points, varied
 from longtail.report.figures import Looks
 from longtail.report.measures import shot_groups
@@ -45,7 +46,7 @@ class Block:
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    advice: tuple[Advice, ...] = ()
+    advice: tuple[Finding, ...] = ()
     remarks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -325,8 +326,10 @@ def _examples(c: Comparison, looks: Looks) -> Block | None:
 def _next(c: Comparison, looks: Looks) -> Block:
     del looks
     advice = tuple(advise(c))
-    text = () if advice else ("None of the rules found anything to complain about.",)
-    return Block("next", "What to try next", text=text, advice=advice)
+    if not advice:
+        return Block("next", "What to try next", text=("None of the checks found anything.",))
+    remark = "Each code is a section of the documentation's page Common pitfalls; checks.json holds the same."
+    return Block("next", "What to try next", advice=advice, remarks=(remark,))
 
 
 def _setup(c: Comparison, looks: Looks) -> Block:
@@ -354,9 +357,7 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     if c.data.model:
         size = f", {c.data.image_size} pixels a side" if c.data.image_size else ""
         text.append(f"Model: {c.data.model}{size}.")
-    if differing:
-        text.append(f"Careful: runs also differ in {', '.join(differing)}: methods do not compete on equal terms.")
-    notes = dict.fromkeys(note for run in runs for note in run.data.notes)
+    notes = without(dict.fromkeys(note for run in runs for note in run.data.notes), advise(c))
     configs = (f"{g.runs[0].relative}/config.json".removeprefix("./") for g in c.groups if g.method)
     commands = tuple(f"longtail train --config {shlex.quote(config)} --out NEW" for config in configs)
     return Block("setup", "Setup", tuple(text), tuple(tables), remarks=tuple(notes), commands=commands)

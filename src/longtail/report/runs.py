@@ -122,6 +122,8 @@ class Run:
         path: The run folder.
         relative: The same below the reported folder, with ``/``.
         config: The ``RunConfig`` fields as plain values.
+        hyperparameters: Those of the method with the defaults that held; empty in runs of versions that did not write
+            them.
         versions: Library versions by name.
         hardware: One line; empty: unknown.
         data: What was trained on.
@@ -133,6 +135,7 @@ class Run:
     path: Path
     relative: str
     config: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
     versions: Mapping[str, str]
     hardware: str
     data: Data
@@ -332,11 +335,12 @@ def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
     if not history:
         problems.append("history.csv is missing or empty")
     clean = {split: _finite(values) for split, values in metrics.items() if isinstance(values, dict)}
-    versions = config_file.get("versions")
+    versions, hyperparameters = config_file.get("versions"), config_file.get("hyperparameters")
     return Run(
         path=path,
         relative=relative,
         config=config,
+        hyperparameters=hyperparameters if isinstance(hyperparameters, dict) else {},
         versions={str(k): _clean(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
         hardware=_clean(config_file.get("hardware") or ""),
         data=_read_data(path, config, clean["test"], problems),

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longtail.advice import Finding, as_json, json_of
 from longtail.errors import LongtailError
+from longtail.report.advice import advise
 from longtail.report.comparison import Comparison, compare, headline
 from longtail.report.runs import BrokenRun, Run, find_runs
 from longtail.report.tables import (
@@ -39,8 +41,10 @@ class Report:
         results: CSV, a row a run.
         summary: CSV, a row a method.
         paired: CSV, a row a method and measure: paired differences to the baseline.
+        checks: JSON, a list of what the checks found, each with the data set's title as ``data``.
         figures: The PNG files.
         headline: Who won and by how much, one sentence a line.
+        findings: What the checks found, the worst of each data set first.
         tables: Methods, and differences to the baseline where there are pairs, for each data set.
         problems: Runs that are unfinished or broken: path and reason.
     """
@@ -49,8 +53,10 @@ class Report:
     results: Path
     summary: Path
     paired: Path
+    checks: Path
     figures: tuple[Path, ...]
     headline: tuple[str, ...]
+    findings: tuple[Finding, ...]
     tables: tuple[Table, ...]
     problems: tuple[tuple[str, str], ...]
 
@@ -85,6 +91,8 @@ def write_report(folder: str | os.PathLike[str], *, baseline: str | None = None)
             paired_rows(comparisons), ("method", "baseline", "metric", "n", "mean", "std", "low", "high"), ("data",)
         ),
     }
+    found = [(c.title, advise(c)) for c in comparisons]
+    files["checks.json"] = json_of([row for title, own in found for row in as_json(own, data=title)])
     sections, pictures = _sections(comparisons)
     problems = tuple(
         [(b.path, b.reason) for b in broken]
@@ -99,7 +107,9 @@ def write_report(folder: str | os.PathLike[str], *, baseline: str | None = None)
         results=folder / "results.csv",
         summary=folder / "summary.csv",
         paired=folder / "paired.csv",
+        checks=folder / "checks.json",
         figures=tuple(folder / "figures" / name for name in pictures),
+        findings=tuple(finding for _, own in found for finding in own),
         headline=tuple(line for section in sections for line in _with_title(section, len(sections))),
         tables=tuple(tables),
         problems=problems,

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from longtail.advice import Finding
 from longtail.config import DataOptions, RunConfig
 from longtail.data.catalogue import Entry
 from longtail.data.record import SplitRecord
@@ -313,7 +314,13 @@ class Task(abc.ABC):
 
     @classmethod
     def inspect(
-        cls, data: str, options: DataOptions, *, picture: Path | None = None, verify: bool = False
+        cls,
+        data: str,
+        options: DataOptions,
+        *,
+        picture: Path | None = None,
+        verify: bool = False,
+        found: list[Finding] | None = None,
     ) -> Iterator[str]:
         """Lines that describe a data set before anything is trained.
 
@@ -322,6 +329,7 @@ class Task(abc.ABC):
             options: How it is split and read.
             picture: PNG file to write; None: none.
             verify: Decode every file.
+            found: Takes what the checks find.
         """
         raise LongtailError(f"{data}: {cls.__name__} shows no data")
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from longtail.advice import Finding
 from longtail.config import DataOptions, RunConfig
 from longtail.data import load_boxes
 from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
@@ -424,13 +425,19 @@ class DetectionTask(Task):
 
     @classmethod
     def inspect(
-        cls, data: str, options: DataOptions, *, picture: Path | None = None, verify: bool = False
+        cls,
+        data: str,
+        options: DataOptions,
+        *,
+        picture: Path | None = None,
+        verify: bool = False,
+        found: list[Finding] | None = None,
     ) -> Iterator[str]:
         """Images and instances of every category, frequency groups, a picture; also where photographs are missing."""
         from longtail.tasks.inspect_boxes import inspect_box_data
 
         content = load_boxes(data, look=True, **_keywords(options))
-        yield from inspect_box_data(content, picture=picture, verify=verify)
+        yield from inspect_box_data(content, picture=picture, verify=verify, found=found)
 
     def _average_precision(self, part: BoxSplit, found: list[dict[str, Any]], kind: Any) -> dict[str, Any]:
         """Of the whole split on every process."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from longtail.advice import Finding
 from longtail.config import DataOptions, RunConfig
 from longtail.data import Loader, inspect_data, load_data, make_loader, suggest_workers
 from longtail.data.base import ImageData
@@ -337,7 +338,13 @@ class ImageTask(Task):
 
     @classmethod
     def inspect(
-        cls, data: str, options: DataOptions, *, picture: Path | None = None, verify: bool = False
+        cls,
+        data: str,
+        options: DataOptions,
+        *,
+        picture: Path | None = None,
+        verify: bool = False,
+        found: list[Finding] | None = None,
     ) -> Iterator[str]:
         """Class counts, imbalance, shot groups, splits, what would be hard, and a picture."""
         from longtail.data.listed import counts_of_lists
@@ -348,7 +355,7 @@ class ImageTask(Task):
         except LongtailError:
             yield from counts_of_lists(data)  # what is known although files are missing
             raise
-        yield from inspect(content, picture=picture, verify=verify)
+        yield from inspect(content, picture=picture, verify=verify, found=found)
 
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
         scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}

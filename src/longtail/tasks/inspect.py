@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from longtail.advice import CHECKS, DataFacts, Finding, findings, noted, without
 from longtail.atomic import atomic
 from longtail.data import ImageData, Split, check_images, inspect_data, make_loader
 from longtail.data.clips import check_clips
@@ -25,32 +26,35 @@ SIDE = 16
 PER_CLASS = 50
 
 
-def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = False) -> Iterator[str]:
+def inspect(
+    data: ImageData, *, picture: Path | None = None, verify: bool = False, found: list[Finding] | None = None
+) -> Iterator[str]:
     """Lines that describe a data set; draws its class counts and the guessed difficulty.
 
     Args:
         data: The data set.
         picture: PNG file to write; None: none.
         verify: Decode every image file or clip.
+        found: Takes what the checks find.
 
     Raises:
         LongtailError: with ``verify``, a broken file; or the picture cannot be written.
     """
-    found = inspect_data(data)
-    yield f"{data.name}: {found['num_classes']} classes, imbalance {found['imbalance']:.1f}"
-    for name, split in found["splits"].items():
+    about = inspect_data(data)
+    yield f"{data.name}: {about['num_classes']} classes, imbalance {about['imbalance']:.1f}"
+    for name, split in about["splits"].items():
         counts = split["class_counts"]
         line = f"  {name:<7}{split['images']:>8} {data.item}s, {min(counts)} to {max(counts)} a class"
         if split["absent"]:
             line += f"; none of {_some(split['absent'])}"
         yield line
-    shots = found["shots"]
+    shots = about["shots"]
     groups = (f"{g}: {own['classes']} classes ({own['images']} {data.item}s)" for g, own in shots.items())
     yield f"  shots  {', '.join(groups)}"
-    yield f"  most    {', '.join(f'{name} ({n})' for name, n in found['largest'])}"
-    yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in found['smallest'])}"
-    for note in found["notes"]:
-        yield f"note: {note}"
+    yield f"  most    {', '.join(f'{name} ({n})' for name, n in about['largest'])}"
+    yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in about['smallest'])}"
+    yield from (f"note: {note}" for note in without(data.notes, CHECKS.values()))
+    notes = list(data.notes)
     if verify:
         parts = [s for s in (data.train, data.val, data.select, data.test) if s and not s.in_memory]
         files = [str(path) for part in parts for path in part.images]
@@ -58,16 +62,15 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
             raise LongtailError(faults[0] + (f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""))
         if not data.frames:
             check_images(files, decode=True, bit_depth=data.bit_depth, source=data.train.source)
-        for note in _copies(data):
-            yield f"note: {note}"
+        notes += _copies(data)
         what = "clips" if data.frames else "image files"
         yield f"all {len(files)} {what} decode" if files else f"the {data.item}s are held in memory: no file to decode"
     if data.flip:
-        for one, other, share, plain in mirror_twins(data):
-            yield (
-                f"warning: training mirrors {data.item}s at random, and mirrored {one} looks like {other}, and the "
-                f"other way round ({share:.0%} are nearest to its mean, unmirrored {plain:.0%}): use --augment no-flip"
-            )
+        notes += [noted("LT004", told) for told in _mirrored(data)]
+    own = findings("data", _facts(data, about, notes))
+    yield from (finding.line for finding in own)
+    if found is not None:
+        found += own
     accuracy = None
     if data.val is not None and data.num_classes > 1:
         accuracy, confused = guess_difficulty(data)
@@ -79,11 +82,6 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
         for a, c in hardest:
             other = data.class_names[int(confused[c])]
             yield f"  {data.class_names[c]}: {100 * a:.0f} % right" + (f", mostly taken for {other}" if a < 1 else "")
-    few = [
-        data.class_names[c] for c, n in enumerate(found["splits"].get("val", {}).get("class_counts", [])) if 0 < n < 10
-    ]
-    if few:
-        yield f"fewer than 10 held-out {data.item}s, so a coarse difficulty: {_some(few)} (momentum smooths it)"
     if picture is not None:
         _draw(data, accuracy, picture)
         yield f"picture: {picture}"
@@ -91,6 +89,27 @@ def inspect(data: ImageData, *, picture: Path | None = None, verify: bool = Fals
 
         for note in lettering_note(data.class_names if data.num_classes <= 40 else ()):
             yield f"note: {note}"
+
+
+def _facts(data: ImageData, about: dict[str, Any], notes: Sequence[str]) -> DataFacts:
+    """What checks look at."""
+    return DataFacts(
+        name=data.name,
+        class_names=data.class_names,
+        counts={name: split["class_counts"] for name, split in about["splits"].items()},
+        item=data.item,
+        groups={f"{group}-shot": own["classes"] for group, own in about["shots"].items()},
+        notes=notes,
+    )
+
+
+def _mirrored(data: ImageData) -> list[str]:
+    """What is seen of classes that training would take for each other."""
+    return [
+        f"training mirrors {data.item}s at random, and mirrored {one} looks like {other}, and the other way round "
+        f"({share:.0%} are nearest to its mean, unmirrored {plain:.0%})"
+        for one, other, share, plain in mirror_twins(data)
+    ]
 
 
 def _copies(data: ImageData) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from longtail.advice import CHECKS, DataFacts, Finding, findings, without
 from longtail.atomic import atomic
 from longtail.data.boxes import BoxData, inspect_boxes
 from longtail.errors import LongtailError
@@ -15,22 +16,25 @@ __all__ = ["inspect_box_data"]
 _GROUPS = {"f": ("frequent", "#0072B2"), "c": ("common", "#E69F00"), "r": ("rare", "#D55E00")}
 
 
-def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool = False) -> Iterator[str]:
+def inspect_box_data(
+    data: BoxData, *, picture: Path | None = None, verify: bool = False, found: list[Finding] | None = None
+) -> Iterator[str]:
     """Lines that describe a detection data set; draws the images and instances of its categories.
 
     Args:
         data: The data set.
         picture: PNG file to write; None: none.
         verify: Decode every image.
+        found: Takes what the checks find.
 
     Raises:
         LongtailError: with ``verify``, a broken image; the picture cannot be written; or, after everything else,
             photographs are missing.
     """
-    found = inspect_boxes(data)
-    numbers = f"{found['num_classes']} categories, imbalance {found['imbalance']:.1f}"
-    yield f"{data.name}: {numbers}, rules of {found['rules']}"
-    for name, split in found["splits"].items():
+    about = inspect_boxes(data)
+    numbers = f"{about['num_classes']} categories, imbalance {about['imbalance']:.1f}"
+    yield f"{data.name}: {numbers}, rules of {about['rules']}"
+    for name, split in about["splits"].items():
         absent = sum(n == 0 for n in split["image_counts"])
         line = f"  {name:<7}{split['images']:>8} images ({split['empty']} show nothing)"
         line += f", {sum(split['instance_counts'])} objects"
@@ -39,16 +43,16 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
     groups = (
         f"{title}: {own['classes']} categories ({own['images']} images, {own['instances']} objects)"
         for group, (title, _) in _GROUPS.items()
-        if (own := found["groups"][group])["classes"]
+        if (own := about["groups"][group])["classes"]
     )
     yield f"  groups {', '.join(groups)}"
-    yield f"  most    {', '.join(f'{name} ({n})' for name, n in found['largest'])}"
-    yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in found['smallest'])}"
-    for note in found["notes"]:
-        yield f"note: {note}"
-    few = [n for n in found["splits"]["val"]["image_counts"] if 0 < n < 10]
-    if few:
-        yield f"{len(few)} categories are in fewer than 10 held-out images, so their difficulty is coarse"
+    yield f"  most    {', '.join(f'{name} ({n})' for name, n in about['largest'])}"
+    yield f"  fewest  {', '.join(f'{name} ({n})' for name, n in about['smallest'])}"
+    yield from (f"note: {note}" for note in without(data.notes, CHECKS.values()))
+    own = findings("data", _facts(data, about))
+    yield from (finding.line for finding in own)
+    if found is not None:
+        found += own
     if verify and not data.missing:
         splits = [split for split in (data.train, data.val, data.test) if split]
         for split in splits:
@@ -56,7 +60,7 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
                 split.read(row)
         yield f"all {sum(map(len, splits))} images decode"
     if picture is not None:
-        _draw(data, found, picture)
+        _draw(data, about, picture)
         yield f"picture: {picture}"
         from longtail.lettering import lettering_note
 
@@ -64,6 +68,19 @@ def inspect_box_data(data: BoxData, *, picture: Path | None = None, verify: bool
             yield f"note: {note}"
     if data.missing:
         raise LongtailError(f"{'; '.join(data.missing)}; the counts are those of the lists, nothing can be trained yet")
+
+
+def _facts(data: BoxData, about: dict[str, Any]) -> DataFacts:
+    """What checks look at: images in the place of samples."""
+    return DataFacts(
+        name=data.name,
+        class_names=data.class_names,
+        counts={name: split["image_counts"] for name, split in about["splits"].items()},
+        item="image",
+        groups={title: about["groups"][group]["classes"] for group, (title, _) in _GROUPS.items()},
+        boxes=True,
+        notes=data.notes,
+    )
 
 
 def _draw(*words: Any) -> None:

@@ -83,12 +83,12 @@ def check_table(path: Path) -> None:
     check_place(path)
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, option: str = "--out") -> None:
     """Refuse before any work a file that could not be written after it."""
     if path.is_dir():
-        raise LongtailError(f"{path} is a folder: give --out a file")
+        raise LongtailError(f"{path} is a folder: give {option} a file")
     if not path.parent.is_dir():
-        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another --out")
+        raise LongtailError(f"{path.parent} does not exist: make the folder or choose another {option}")
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
