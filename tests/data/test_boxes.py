@@ -267,7 +267,7 @@ def test_missing_and_damaged_images_are_named(coco: Path) -> None:
     [
         ("coco", "coco needs a path"),
         ("lvis:/no/such/folder", "is no folder"),
-        ("voc:DIR", "with boxes: coco:DIR, lvis:DIR, shapes-lt"),
+        ("boxes:DIR", "with boxes: coco:DIR, lvis:DIR, yolo:DIR_OR_YAML, voc:DIR, labelme:DIR, shapes-lt"),
         ("shapes-lt:DIR", "takes no path"),
     ],
 )

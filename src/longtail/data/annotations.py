@@ -1,4 +1,4 @@
-"""One annotation file in the format of COCO or LVIS, cleaned: what cannot be used is named, never guessed."""
+"""Annotations in the terms of COCO, from whatever files, cleaned: what cannot be used is named, never guessed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,34 @@ from longtail.metrics.detection import frequency_group
 from longtail.names import distinct_names, nfc
 from longtail.rle import as_rle, finite_numbers, image_sides, mask_api, mask_pixels, polygons_of
 
-__all__ = ["CHECKED_FILES", "read_annotations", "read_json"]
+__all__ = ["CHECKED_FILES", "Entries", "clean", "read_annotations", "read_json"]
 
 CHECKED_FILES = 20_000
 """Up to so many photographs are looked at before training; a larger set fails at the bad file."""
 _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """What the files of one split say, before anything of it is checked.
+
+    Args:
+        file: What messages name: the annotation file, or the folder or list that stands for many.
+        content: ``images``, ``annotations`` and ``categories`` as in a file of COCO.
+        images: Where the photographs' folders are; None: without pixels, for counting.
+        split: Name of the split, which names the folder of the photographs.
+        relative: Boxes and polygons are shares of the image's width and height.
+        faults: Annotations that already the reader of the files could not use: as broken as those found later.
+        notes: What the user should know of the files.
+    """
+
+    file: Path
+    content: Mapping[str, Any]
+    images: Path | None
+    split: str = "train"
+    relative: bool = False
+    faults: Sequence[str] = ()
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_json(file: Path) -> Mapping[str, Any]:
@@ -58,16 +81,36 @@ def read_annotations(
     missing: list[str] | None = None,
     bit_depth: int | None = None,
 ) -> BoxSplit:
-    """One annotation file in the format of COCO or LVIS (v0.5 or v1).
+    """One annotation file in the format of COCO or LVIS (v0.5 or v1), see `clean`.
+
+    Args:
+        file: The JSON file.
+        images: Where the photographs' folders are; None: without pixels, for counting.
+        split: Name of the split, which names the folder of the photographs.
+        masks, broken, notes, shared, missing, bit_depth: As in `clean`.
+    """
+    entries = Entries(file, read_json(file), images, split)
+    return clean(entries, masks=masks, broken=broken, notes=notes, shared=shared, missing=missing, bit_depth=bit_depth)
+
+
+def clean(
+    entries: Entries,
+    *,
+    masks: bool | None = False,
+    broken: Broken = "skip",
+    notes: list[str] | None = None,
+    shared: bool = False,
+    missing: list[str] | None = None,
+    bit_depth: int | None = None,
+) -> BoxSplit:
+    """The images and objects of a split that can be used.
 
     Boxes are clipped to their image. Broken are boxes without area, in single precision too, or outside of their image,
     unknown categories and images, and where masks are wanted segmentations that make no mask; and images whose size
     cannot be or is not that of the photograph. A size that is missing is the photograph's.
 
     Args:
-        file: The JSON file.
-        images: Where the photographs' folders are; None: without pixels, for counting.
-        split: Name of the split, which names the folder of the photographs.
+        entries: What the files say.
         masks: Whether to keep masks; None: those that can be used, and the notes tell of the others.
         broken: As in `load_boxes`; an image that is skipped goes with its annotations.
         notes: Takes lines about what was dropped.
@@ -78,10 +121,10 @@ def read_annotations(
     Raises:
         LongtailError: see `load_boxes`.
     """
-    reader = _Reader(file, read_json(file), broken=broken, notes=[] if notes is None else notes)
+    reader = _Reader(entries, broken=broken, notes=[] if notes is None else notes)
     found = None
-    if images is not None:
-        found = find_photographs(reader.images, images, split, file, shared=shared)
+    if entries.images is not None:
+        found = find_photographs(reader.images, entries.images, entries.split, entries.file, shared=shared)
         if found.missing and missing is None:
             raise LongtailError(found.missing)
         if found.missing and missing is not None:
@@ -91,20 +134,27 @@ def read_annotations(
 
 
 class _Reader:
-    """The entries of one file, on their way to a split."""
+    """The entries of one split, on their way to be used."""
 
-    def __init__(self, file: Path, content: Mapping[str, Any], *, broken: Broken, notes: list[str]) -> None:
-        self.file, self.broken, self.notes = file, broken, notes
+    def __init__(self, entries: Entries, *, broken: Broken, notes: list[str]) -> None:
+        self.file, content = entries.file, entries.content
+        self.broken, self.notes, self.faults, self.relative = broken, notes, entries.faults, entries.relative
+        self.notes += entries.notes
         self.images = [dict(entry) for entry in self._entries(content, "images")]
         self.annotations: list[Mapping[str, Any]] = content.get("annotations", [])
         if not isinstance(self.annotations, list) or not all(isinstance(v, Mapping) for v in self.annotations):
-            raise LongtailError(f"{file}: annotations must be a list of objects")
+            raise LongtailError(f"{self.file}: annotations must be a list of objects")
         categories = sorted(self._entries(content, "categories"), key=lambda category: category["id"])
         names = [str(c["id"] if c.get("name") is None else c["name"]) for c in categories]
         names = distinct_names(list(map(nfc, names)), [c["id"] for c in categories], kind="category")
         self.categories = [
             {"id": c["id"], "name": name} | _frequency(c) for c, name in zip(categories, names, strict=True)
         ]
+        above = {c.get("supercategory") for c in categories if isinstance(c.get("supercategory"), str)}
+        for category, entry in zip(categories, self.categories, strict=True):
+            name, own = category.get("name"), category.get("supercategory")
+            if isinstance(name, str) and name in above and name != own:
+                entry["heading"] = True  # names a group of categories, and is one only if something is of it
         self.paths = [""] * len(self.images)
         self.left_out: dict[int, str] = {}  # row of an image that is broken, and why
 
@@ -159,7 +209,7 @@ class _Reader:
                 faults.append(f"image {image['id']} has {error}")
             image["height"], image["width"] = told
         self._refuse_or_note(faults, "images")
-        if read:
+        if read and not self.relative:
             self.notes.append(f"{self.file.name} does not tell the size of {read} images: it is the photograph's")
         if turned:
             self.notes.append(
@@ -172,7 +222,7 @@ class _Reader:
         """The images that can be used, with their objects."""
         rows = {image["id"]: row for row, image in enumerate(self.images)}
         objects: list[list[dict[str, Any]]] = [[] for _ in rows]
-        known, faults, without, pieces = {c["id"] for c in self.categories}, list[str](), list[str](), 0
+        known, faults, without, pieces = {c["id"] for c in self.categories}, list(self.faults), list[str](), 0
         for place, annotation in enumerate(self.annotations, 1):
             name = f"annotation {annotation.get('id', f'no. {place}')} of image {annotation.get('image_id')}"
             row = rows.get(_identity(annotation.get("image_id")))
@@ -181,6 +231,8 @@ class _Reader:
             try:
                 if row is None:
                     raise LongtailError("its image is not in the list of images")
+                if self.relative:
+                    annotation = _in_pixels(annotation, self.images[row])
                 entry = _cleaned(annotation, self.images[row], known, masks is True)
                 if masks is None and "segmentation" not in entry and annotation.get("segmentation"):
                     try:
@@ -246,7 +298,7 @@ def _upright(path: str, told: Sequence[Any], height: int, width: int, orientatio
     stored, upright = (height, width), (width, height) if orientation >= 5 else (height, width)
     unlike = [own for own, side in zip(told, upright, strict=True) if own is not None and own != side]
     if not unlike:
-        return upright, orientation > 1 and stored == upright
+        return upright, orientation > 1 and (stored == upright or None in told)
     size = f"{told[1]} x {told[0]} in the file, and {path} is {upright[1]} x {upright[0]} pixels"
     if orientation >= 5 and all(own in (None, side) for own, side in zip(told, stored, strict=True)):
         raise LongtailError(
@@ -272,6 +324,18 @@ def _cleaned(annotation: Mapping[str, Any], image: Mapping[str, Any], known: set
     if not finite_numbers(box) or len(box) != 4:
         raise LongtailError(f"the box {str(box)[:80]} is not [x, y, width, height]")
     return entry | {"bbox": _clipped(list(map(float, box)), image["height"], image["width"])}
+
+
+def _in_pixels(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An annotation in shares of its image, in pixels; as it is where nobody knows how many there are."""
+    width, height = image["width"], image["height"]
+    if width is None or height is None:
+        return annotation
+    box, pieces = annotation["bbox"], annotation.get("segmentation", [])
+    scaled = {"bbox": [v * side for v, side in zip(box, (width, height) * 2, strict=True)]}
+    if pieces:
+        scaled["segmentation"] = [[v * (height if k % 2 else width) for k, v in enumerate(piece)] for piece in pieces]
+    return {**annotation, **scaled}
 
 
 def _clipped(box: Sequence[float], height: int | None, width: int | None) -> list[float]:

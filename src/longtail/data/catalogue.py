@@ -45,7 +45,7 @@ _GROUPED = _FILES | {"group_by"}
 _COLUMNS = frozenset({"columns"})
 _PUBLISHED = _CUTS | _TAIL | {"protocol"}
 _VIDEO = _TAIL | {"data_seed", "select_fraction", "frames", "broken", "frame_cache", "bit_depth"}
-_BOXES = frozenset({"data_seed", "val_fraction", "broken", "bit_depth"})
+_BOXES = frozenset({"data_seed", "val_fraction", "broken", "bit_depth", "group_by"})
 
 # What the model sees: fields of `ImageData`.
 _PHOTO: dict[str, Any] = {
@@ -365,31 +365,38 @@ register(
         training=_TRAIN_EGTEA,
     )
 )
-for _name, _about, _files in (
+for _name, _place, _about, _source, _files in (
     (
         "coco",
-        "boxes and masks in COCO's format",
+        "DIR",
+        "boxes and masks in COCO's format, one JSON or one for each split",
+        "coco_files:find_coco",
         ("instances_{}.json", "annotations/instances_{}.json", "annotations/instances_{}2017.json"),
     ),
     (
         "lvis",
+        "DIR",
         "boxes and masks of LVIS, judged by its rules",
+        "coco_files:find_lvis",
         tuple(
             f"{folder}{file}"
             for file in ("instances_{}.json", "lvis_v1_{}.json", "lvis_v0.5_{}.json")
             for folder in ("", "annotations/")
         ),
     ),
+    ("yolo", "DIR_OR_YAML", "boxes and polygons as YOLO's tools write them", "yolo:find_yolo", ()),
+    ("voc", "DIR", "boxes as Pascal VOC and labelImg write them", "voc:find_voc", ()),
+    ("labelme", "DIR", "boxes and polygons as labelme writes them", "labelme:find_labelme", ()),
 ):
     register(
         Entry(
             name=_name,
             about=_about,
-            reader="longtail.data.coco:read_coco",
-            place="DIR",
+            reader="longtail.data.coco:read_annotated",
+            place=_place,
             task="detect",
             reads=("masks", "broken", "look", "bit_depth"),
-            arguments={"name": _name, "files": _files},
+            arguments={"name": _name, "source": f"longtail.data.{_source}"} | ({"files": _files} if _files else {}),
             options=_BOXES,
             training=_TRAIN_BOXES,
         )

@@ -22,6 +22,7 @@ from longtail.data.base import ImageData, Source, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import places_of
 from longtail.data.files import brief
+from longtail.data.layout import folder_of
 from longtail.data.video import frame_files
 from longtail.errors import LongtailError
 
@@ -344,7 +345,7 @@ def _root(name: str) -> str:
     kind, place = parse_spec(name)
     places = places_of(kind, Path(place).expanduser() if place else None)
     there = next((folder for folder in places if folder.is_dir()), places[0])
-    return os.path.abspath(there.parent if there.is_file() else there)
+    return os.path.abspath(folder_of(there))
 
 
 def _source(split: Split | BoxSplit) -> Source | None:

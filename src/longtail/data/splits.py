@@ -127,6 +127,34 @@ def cut_groups(
     return {name: (where == k).nonzero().flatten() for k, name in enumerate([*cuts, "train"])}, whole
 
 
+def cut_many_labels(
+    labels_per_image: Sequence[Sequence[int]],
+    num_classes: int,
+    cuts: Mapping[str, int | float],
+    seed: int,
+    groups: Tensor | None = None,
+) -> tuple[dict[str, list[int]], list[int]]:
+    """Cut splits from images that show several classes each, or none, as nearly as it goes with each class's share.
+
+    An image is a group of its classes: see `cut_groups`. Images without an object are cut as a class of their own.
+
+    Args:
+        labels_per_image: Classes of each image's objects.
+        num_classes: C.
+        cuts, seed: As in `cut_groups`.
+        groups: int64 ``[N]``, what each image belongs to; None: each is on its own.
+
+    Returns:
+        Sorted rows of each cut and of ``train``, and the classes in too few images, or groups, to be cut.
+    """
+    own = torch.arange(len(labels_per_image)) if groups is None else groups
+    pairs = [(row, c) for row, labels in enumerate(labels_per_image) for c in sorted(set(labels)) or [num_classes]]
+    rows, labels = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    found, whole = cut_groups(labels, own[rows], num_classes + 1, cuts, seed)
+    split = {name: sorted(set(rows[entries].tolist())) for name, entries in found.items()}
+    return split, [c for c in whole if c < num_classes]
+
+
 def tail_rows(labels: Tensor, counts: Sequence[int], seed: int) -> Tensor:
     """The sorted rows of a subset with at most ``counts[c]`` images of class c, at least one where there is one.
 

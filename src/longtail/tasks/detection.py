@@ -59,7 +59,7 @@ class DetectionTask(Task):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken", "bit_depth"})
+    options: ClassVar[frozenset[str]] = frozenset({"data_seed", "val_fraction", "broken", "bit_depth", "group_by"})
     reads: ClassVar[tuple[str, ...]] = ("detect",)
     rules: ClassVar[Rules] = BOXES
     every_epoch: ClassVar[Mapping[str, Any]] = {"quick": True}
@@ -116,10 +116,9 @@ class DetectionTask(Task):
 
     @classmethod
     def read(cls, config: RunConfig, *, record: SplitRecord | None = None, whole: bool = False) -> BoxData:
-        """The data of a configuration, see `load_boxes`; they have splits in any case."""
-        del whole
+        """The data of a configuration, see `load_boxes`."""
         masks = config.task == "segment" or (config.model or "").lower().startswith("mask")
-        return load_boxes(config.data, **_keywords(config), masks=masks, record=record)
+        return load_boxes(config.data, **_keywords(config), masks=masks, record=record, whole=whole)
 
     @classmethod
     def load(
