@@ -220,6 +220,22 @@ def test_damage_is_one_clear_line_that_names_the_file(tmp_path: Path) -> None:
     assert check_clip(str(tmp_path / "h264.mp4"), decode=True) is None
 
 
+@pytest.mark.parametrize("extension", ["mp4", "avi", "ts"])
+def test_a_playlist_is_not_a_video_whatever_its_name(tmp_path: Path, extension: str) -> None:
+    """FFmpeg would read the other files that it names."""
+    other = video_of(tmp_path, "mpeg4", frames=5)
+    for number, text in enumerate(
+        (
+            f"ffconcat version 1.0\nfile {other.name}\n",
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other.name}\n#EXT-X-ENDLIST\n",
+        )
+    ):
+        playlist = tmp_path / f"clip{number}.{extension}"
+        playlist.write_text(text)
+        with pytest.raises(LongtailError, match=rf"clip{number}.{extension} cannot be read as a video"):
+            open_clip(str(playlist))
+
+
 def test_what_is_left_of_a_clip_that_was_cut_off_can_be_decoded(tmp_path: Path) -> None:
     damaged(tmp_path)
     clip = open_clip(str(tmp_path / "cut.avi"))

@@ -41,6 +41,11 @@ __all__ = [
 EXTENSIONS = frozenset(
     ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
+_CONTAINERS = {
+    "format_whitelist": "3gp,asf,avi,flv,matroska,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm",
+    "protocol_whitelist": "file",
+}
+"""What FFmpeg may take a file for. Not a playlist: that would read whatever other files it names."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +120,8 @@ def _open(path: str) -> Any:
     if os.path.getsize(path) == 0:
         raise _fault(path, "the file is empty")
     try:
-        container = av.open(path, metadata_errors="ignore")  # titles in any encoding are of no interest here
+        # Titles in any encoding are of no interest here.
+        container = av.open(path, metadata_errors="ignore", options=dict(_CONTAINERS))
     except (av.FFmpegError, ValueError, OSError) as error:
         raise _fault(path, getattr(error, "strerror", None) or error) from None
     if not container.streams.video:
