@@ -31,6 +31,7 @@ class Command:
         die_at_call: It does so at its n-th call of a function of longtail instead.
         by: The signal; SIGKILL cannot be caught.
         largest_file: Limit of the size of files in bytes: writing more fails as it does on a full disk.
+        environment: More variables of its environment.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Command:
         die_at_call: int = 0,
         by: signal.Signals = signal.SIGKILL,
         largest_file: int | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         handle, self._output = tempfile.mkstemp(dir=_outputs())
         os.close(handle)
         death = (die_at, torn, die_at_call, by)
-        self.process = _CONTEXT.Process(target=_main, args=([*map(str, words)], self._output, death, largest_file))
+        given = ([*map(str, words)], self._output, death, largest_file, environment or {})
+        self.process = _CONTEXT.Process(target=_main, args=given)
         self.process.start()
 
     def kill(self) -> None:
@@ -104,8 +107,13 @@ def count_calls(words: Sequence[object]) -> int:
 
 
 def _main(
-    words: list[str], output: str, death: tuple[int, bool, int, signal.Signals], largest_file: int | None
+    words: list[str],
+    output: str,
+    death: tuple[int, bool, int, signal.Signals],
+    largest_file: int | None,
+    environment: dict[str, str],
 ) -> None:
+    os.environ.update(environment)
     for number, name in ((1, output), (2, output + ".err")):
         with open(name, "w") as f:
             os.dup2(f.fileno(), number)

@@ -85,6 +85,8 @@ def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
     try:
         return action()
     except Terminated as stop:
+        if not is_main():  # all end alike
+            return 143
         return _fail(f"{stop or 'asked to end (SIGTERM)'}; the same command continues", code=143)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues", code=130)

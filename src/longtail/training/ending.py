@@ -15,11 +15,18 @@ from longtail.errors import Terminated
 __all__ = ["Ending", "random_state", "set_random_state"]
 
 
-class Ending:
-    """Whether the process was asked to end."""
+_JUDGING = "asked to end (SIGTERM) while judging: everything before is saved"
 
-    def __init__(self) -> None:
-        self.asked = False
+
+class Ending:
+    """Whether the process was asked to end.
+
+    Args:
+        alone: It is the only one: several agree on a moment, so that none ends on its own (`at_once`).
+    """
+
+    def __init__(self, *, alone: bool = True) -> None:
+        self.asked, self.alone, self._waits = False, alone, True
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -30,6 +37,8 @@ class Ending:
 
         def note(*_: object) -> None:
             self.asked = True
+            if not self._waits:
+                raise Terminated(_JUDGING)
 
         before = signal.signal(signal.SIGTERM, note)
         try:
@@ -37,14 +46,20 @@ class Ending:
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
-    def now(self) -> None:
-        """End here if that was asked for: everything is saved.
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this, SIGTERM ends the process as Ctrl-C does, wherever it is: nothing here has to be saved.
 
         Raises:
-            Terminated: it was.
+            Terminated: it came, now or before.
         """
-        if self.asked:
-            raise Terminated("asked to end (SIGTERM): everything so far is saved")
+        try:
+            self._waits = not self.alone
+            if self.asked and self.alone:
+                raise Terminated(_JUDGING)
+            yield
+        finally:
+            self._waits = True
 
 
 def random_state() -> dict[str, Any]:

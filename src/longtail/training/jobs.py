@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from longtail import runfolder
 from longtail.config import RunConfig
-from longtail.errors import LongtailError, message_of
+from longtail.errors import LongtailError, Terminated, message_of
 from longtail.training.progress import Lines, Whole, for_terminal
 
 __all__ = ["Job", "Outcome", "comparison_jobs", "run_jobs", "unfinished"]
@@ -339,6 +339,8 @@ def _main() -> int:
 
     try:
         train(RunConfig.from_dict(config), folder, progress=Lines(label))
+    except Terminated:
+        return 143
     except KeyboardInterrupt:
         return 130
     except Exception as error:

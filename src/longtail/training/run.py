@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from longtail import runfolder
 from longtail.config import RunConfig
+from longtail.data.loader import of_dead_worker
 from longtail.data.record import SplitRecord, check_splits, record_splits
-from longtail.difficulty import ClassDifficulty
+from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError, Terminated
 from longtail.guard import leave_unguarded_script
 from longtail.kwargs import parse_kwargs
@@ -35,12 +36,16 @@ from longtail.training.folder import RunFolder
 from longtail.training.hard import HardInstances
 from longtail.training.hints import hints
 from longtail.training.order import cut_batches, epoch_order, seed_of
+from longtail.training.peers import meet
 from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
 from longtail.training.schedule import first_drop, learning_rate, schedule_span, stage_bounds
 from longtail.training.setup import make_accelerator, make_task
 
 __all__ = ["train"]
+
+_AGREE = 50
+"""Steps after which several processes tell each other whether one of them was asked to end."""
 
 
 def train(
@@ -81,9 +86,23 @@ def train(
         return folder.metrics
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
+    with meet(accelerator.device), _dead_worker_told():
+        return _train(config, folder, accelerator, method, progress, splits_of)
+
+
+def _train(
+    config: RunConfig,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    method: Method,
+    progress: Progress,
+    splits_of: str | Path | None,
+) -> dict[str, Any]:
+    """`train` once all processes are there."""
+    main = accelerator.is_main_process
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
     task = make_task(config, accelerator, record=record)
-    ending = Ending()
+    ending = Ending(alone=accelerator.num_processes == 1)
     try:
         if method.needs_held_out and task.data.val is None:
             raise LongtailError(
@@ -100,9 +119,7 @@ def train(
         loop = _Loop(config, folder, accelerator, task, method, progress, record, ending)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
         with folder.claimed(config) if main else contextlib.nullcontext(), ending.heard():
-            best = loop.run()
-            ending.now()
-            metrics = loop.conclude(best)
+            metrics = loop.conclude(loop.run())
     finally:
         progress.stop()
         task.close()
@@ -110,6 +127,17 @@ def train(
             tracker.finish()
     accelerator.wait_for_everyone()
     return metrics
+
+
+@contextlib.contextmanager
+def _dead_worker_told() -> Iterator[None]:
+    """In a line of ours what torch says, wherever we are, of a dead process that reads images."""
+    try:
+        yield
+    except RuntimeError as error:
+        if (told := of_dead_worker(error)) is None:
+            raise
+        raise told from None
 
 
 @contextlib.contextmanager
@@ -163,6 +191,7 @@ class _Loop:
         self.model.to(accelerator.device)
         self.stage, self.span = Stage(name=""), (0, self.epochs)
         self.optimizer: torch.optim.Optimizer | None = None
+        self._trained: dict[str, Any] = {}  # where the training of the epoch has ended
         self.forward: nn.Module = self.model
 
     # -- the whole run -------------------------------------------------------------------------------------------------
@@ -196,8 +225,18 @@ class _Loop:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
                 best = self.epoch(epoch, best, inside if epoch == done else None)
-                self.ending.now()
+                self._end_if_asked(f"saved after epoch {epoch + 1}")
         return best
+
+    def _asked(self) -> bool:
+        """Whether any process was asked to end; each must call this."""
+        if self.accelerator.num_processes == 1:
+            return self.ending.asked
+        return bool(all_reduce_sum(torch.tensor(int(self.ending.asked), device=self.accelerator.device)))
+
+    def _end_if_asked(self, saved: str) -> None:
+        if self._asked():
+            raise Terminated(f"asked to end (SIGTERM): {saved}")
 
     def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
         """Begin a stage: its parts, its trainable parameters, its optimiser.
@@ -254,10 +293,15 @@ class _Loop:
         row = {"stage": self.stage.name, "epoch": epoch + 1} | self._train_epoch(epoch, best, inside)
         largest = torch.stack([p.detach().abs().max() for p in self.model.parameters()])
         self._check_finite(largest, f"the weights are not finite after epoch {epoch + 1}")
-        held_out = self._measure()
-        selection = held_out
-        if self.task.data.select is not None:
-            selection = self._evaluate("select")
+        try:
+            with self.ending.at_once():
+                held_out = self._measure()
+                selection = held_out if self.task.data.select is None else self._evaluate("select")
+        except Terminated:
+            if self._observer is not None:  # it has seen a part of the split
+                self._observer.set_extra_state(torch.zeros_like(self._observer.get_extra_state()))
+            self._save_inside(epoch, best, self._trained)
+            raise
         nothing = torch.full((self.task.data.num_classes,), float("nan"))
         measured = held_out.performance if held_out else nothing
         classes = {"performance": measured, "difficulty": 1 - measured, "weight": torch.ones_like(measured)}
@@ -305,9 +349,13 @@ class _Loop:
         rate = self._rate(epoch)
         start = 0
         if inside is not None:
-            start, total = inside["step"], inside["total"].to(total.device)
-            self.hard.counts = inside["hard"].to(self.hard.counts)
-            set_random_state(inside["random"])
+            start = inside["step"]
+            if self.main:  # what was counted by all stands in one place
+                total, self.hard.counts = inside["total"].to(total.device), inside["hard"].to(self.hard.counts)
+            elif learner is not None:
+                learner.set_extra_state(torch.zeros_like(learner.get_extra_state()))
+            if self.accelerator.process_index < len(inside["random"]):
+                set_random_state(inside["random"][self.accelerator.process_index])
         meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch, start=start)
         loader = timed(zip(self.task.train_batches(batches, epoch=epoch, start=start), meta, strict=True))
         for i, ((batch, held_out), waited) in enumerate(loader, start):
@@ -332,19 +380,30 @@ class _Loop:
             if i % 50 == 49:
                 self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
             self.progress.step(i + 1, len(batches))
-            if self.ending.asked:
+            if (world == 1 or i % _AGREE == _AGREE - 1 or i + 1 == len(batches)) and self._asked():
                 self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}, by step {i + 1}")
-                self._save_inside(epoch, best, {"step": i + 1, "total": total.cpu(), "hard": self.hard.counts.cpu()})
+                self._save_inside(epoch, best, self._inside(i + 1, total))
+        self._trained = self._inside(len(batches), total) if world == 1 else {}
         total = self._check_finite(total, f"the loss is not finite in epoch {epoch + 1}")
         mean = total / sum(map(len, batches))
         return {"lr": rate, "train_loss": mean, "data_seconds": round(waiting, 3)}
 
+    def _inside(self, step: int, total: Tensor) -> dict[str, Any]:
+        """What it takes to go on within an epoch, of all processes: each must call this."""
+        random: list[Any] = [random_state()]
+        if self.accelerator.num_processes > 1:
+            random *= self.accelerator.num_processes
+            torch.distributed.all_gather_object(random, random[0])
+        counted = {"total": all_reduce_sum(total.clone()).cpu(), "hard": all_reduce_sum(self.hard.counts).cpu()}
+        return {"step": step, "random": random} | counted
+
     def _save_inside(self, epoch: int, best: dict[str, Any], inside: dict[str, Any]) -> None:
-        """Save what it takes to go on within an epoch, and end."""
-        if self.accelerator.num_processes > 1:  # each would have its own share to save: the last epoch is kept
-            raise Terminated(f"asked to end (SIGTERM) in epoch {epoch + 1}: the checkpoint of epoch {epoch} is kept")
-        state = self.state_dict(epoch, best) | {"inside": inside | {"random": random_state()}}
-        self.folder.checkpoint(state)
+        """Save within an epoch, and end."""
+        if self.difficulty is not None and self._observer is None:
+            self.difficulty.set_extra_state(all_reduce_sum(self.difficulty.get_extra_state()))
+        if self.main:
+            self.folder.checkpoint(self.state_dict(epoch, best) | {"inside": inside})
+        self.accelerator.wait_for_everyone()
         raise Terminated(f"asked to end (SIGTERM): saved after step {inside['step']} of epoch {epoch + 1}")
 
     def _loss(self, batch: Any, held_out: Any) -> dict[str, Tensor]:
@@ -415,16 +474,17 @@ class _Loop:
 
         The test split is read here only.
         """
-        judged = {"last": self._judged()}
-        if self.config.final == "last" or best["epoch"] == self.epochs:
-            self._show_examples()
-        if best["epoch"] == self.epochs:
-            judged["best"] = judged["last"]
-        else:
-            self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
-            judged["best"] = self._judged()
-            if self.config.final == "best":
+        with self.ending.at_once():
+            judged = {"last": self._judged()}
+            if self.config.final == "last" or best["epoch"] == self.epochs:
                 self._show_examples()
+            if best["epoch"] == self.epochs:
+                judged["best"] = judged["last"]
+            else:
+                self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
+                judged["best"] = self._judged()
+                if self.config.final == "best":
+                    self._show_examples()
         tables = judged[self.config.final].tables
         metrics: dict[str, Any] = {s: tables[s].metrics for s in ("test", "val") if s in tables}
         metrics |= {"final": self.config.final, "epochs": self.epochs}
@@ -448,7 +508,11 @@ class _Loop:
         """The model's weights as they are written, after the method's finish, and what they achieve."""
         self.task.use(self.model, self.criterion)
         found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self._features))
-        tables = {s: self._evaluate(s) for s in ("val", "test") if getattr(self.task.data, s) is not None}
+        tables = {}
+        for split in ("val", "test"):
+            if getattr(self.task.data, split) is not None:
+                self._end_if_asked("every epoch is saved")
+                tables[split] = self._evaluate(split)
         return _Judged(self._weights(), tables, found)
 
     def _show_examples(self) -> None:
