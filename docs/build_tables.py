@@ -16,10 +16,13 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
-``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs), ``n``
-or ``paper`` (the mean that the paper prints). ``below`` is OTHER - ROW and ``above`` ROW - OTHER, paired by seed:
-their mean, or ``interval``, ``both``, ``least`` and ``most`` (of the seeds). ``times`` is the ratio of the means.
-DIGITS is 2 unless it is said.
+``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs),
+``val`` (mean on the validation split), ``n`` or ``paper`` (the mean that the paper prints). ``below`` is OTHER - ROW
+and ``above`` ROW - OTHER, paired by seed: their mean, or ``interval``, ``both``, ``least`` and ``most`` (of the seeds).
+``times`` is the ratio of the means. OTHER may be ``paper``, its printed mean. DIGITS is 2 unless it is said.
+
+Of the other files a number is ``FILE | TASK | METHOD OPTIONS [| below or above METHOD OPTIONS] [| .DIGITS]``: the
+validation accuracy of the last epoch, or a difference of two.
 
 It fills the head of each recipe in ``src/longtail/paper`` (result, time, hardware, command), and writes
 ``src/longtail/methods/measured.csv``, the measurements on the method cards.
@@ -96,6 +99,9 @@ def number(results: Results, text: str) -> str:
     cell = results.cells[table, column, row]
     if rest and rest[0] in ("below", "above", "times"):
         relation, place, *what = rest
+        if place == "paper":
+            distance = float(cell["mean"]) - _printed(cell)
+            return rounded(distance if relation == "above" else -distance, digits)
         at, _, name = place.rpartition("/")
         other = (table, at or column, name)
         if relation == "times":
@@ -107,19 +113,42 @@ def number(results: Results, text: str) -> str:
         return _of_difference(results, found, pair, relation, *what, digits=digits)
     (what,) = rest or ["mean"]
     runs = results.runs.get((table, column, row), {}).values()
-    if what == "last":
-        return rounded(math.fsum(float(run["last_test"]) for run in runs) / len(runs), digits)
+    if what in ("last", "val"):
+        return rounded(
+            math.fsum(float(run[{"last": "last_test", "val": "val"}[what]]) for run in runs) / len(runs), digits
+        )
     if what == "spread":
         return f"{rounded(float(cell['mean']), digits)} ± {rounded(float(cell['std']), digits)}"
     if what == "se":
         return rounded(float(cell["std"]) / math.sqrt(int(cell["n"])), digits)
     if what == "paper":
-        return rounded(float(cell["paper"].partition(" ")[0]), digits)
+        return rounded(_printed(cell), digits)
     if what in ("mean", "std"):
         return rounded(float(cell[what]), digits)
     if what == "n":
         return cell["n"]
     raise ValueError(f"no {what!r}")
+
+
+def ablation(folder: Path, text: str) -> str:
+    """The same of a file of validation accuracies by task, method and options."""
+    parts = [part.strip() for part in text.split("|")]
+    digits = int(parts.pop()[1:]) if re.fullmatch(r"\.\d", parts[-1]) else 2
+    name, task, row, *rest = parts
+    last = {
+        (line["task"], f"{line['method']} {line['options']}".strip()): float(line["last"])
+        for line in read(folder / f"{name}.csv")
+    }
+    value = last[task, row]
+    if rest:
+        relation, _, other = rest[0].partition(" ")
+        value = {"above": 1, "below": -1}[relation] * (value - last[task, other])
+    return rounded(value, digits)
+
+
+def _printed(cell: dict[str, str]) -> float:
+    """The mean that the paper prints."""
+    return float(cell["paper"].partition(" ")[0])
 
 
 def _of_difference(
@@ -196,9 +225,10 @@ def fill(text: str, root: Path = ROOT) -> str:
     def inline(match: re.Match[str]) -> str:
         opening, arguments, _, closing = match.groups()
         try:
-            return f"{opening}{number(results, arguments)}{closing}"
+            found = ablation(root / "results", arguments) if "|" in arguments else number(results, arguments)
         except (KeyError, ValueError, ZeroDivisionError) as error:
             raise SystemExit(f"results/*.csv hold no number {arguments!r} ({error!r})") from error
+        return f"{opening}{found}{closing}"
 
     return NUMBERS.sub(inline, MARKERS.sub(replace, text))
 

@@ -165,8 +165,9 @@ def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_table
         "t,b,other,2,12.5,0.5,,cpu,1,x\n"
     )
     runs = {("a", "ce"): (12.0, 13.875, 15.0), ("a", "other"): (9.0, 10.0, 11.0), ("b", "other"): (12.0, 13.0)}
-    lines = [f"t,{c},{r},{k},{v},{v + 1}" for (c, r), values in runs.items() for k, v in enumerate(values)]
-    (results / "paper-runs.csv").write_text("\n".join(["table,column,row,seed,test,last_test", *lines]) + "\n")
+    (results / "defer.csv").write_text("task,method,options,last\ndigits,ce,,93.1\ndigits,cdb-w,defer=0.8,95.15\n")
+    lines = [f"t,{c},{r},{k},{v},{v + 1},{k / 2}" for (c, r), values in runs.items() for k, v in enumerate(values)]
+    (results / "paper-runs.csv").write_text("\n".join(["table,column,row,seed,test,last_test,val", *lines]) + "\n")
 
     def told(text: str) -> str:
         page = build_tables.fill(f"so <!-- number: {text} -->old<!-- /number --> points", tmp_path)
@@ -178,13 +179,26 @@ def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_table
     assert told("t a ce se") == "0.87"
     assert told("t a ce last .1") == "14.6"
     assert told("t a ce paper") == "8.59"
+    assert told("t b other val") == "0.25"
+    assert told("defer | digits | cdb-w defer=0.8") == "95.15"
+    assert told("defer | digits | cdb-w defer=0.8 | above ce | .1") == told(
+        "defer | digits | ce | below cdb-w defer=0.8 | .1"
+    )
+    assert told("defer | digits | ce | below cdb-w defer=0.8 | .1") == "2.1"
     assert told("t a ce n") == "3"
+    assert told("t a ce above paper .1") == "5.0"
     assert told("t a ce times other .1") == "1.4"
     assert told("t a ce above other .1") == "3.6"  # 3, 3.875 and 4: mean 3.625
     assert told("t a other below ce both .1") == "3.6 [2.3, 5.0]"  # 3.625 ± 4.3027 * 0.5449 / sqrt(3)
     assert told("t a ce above other least .1") == told("t a other below ce least .1") == "3.0"
     assert told("t a other above b/other .0") == "-3"
-    for unknown in ("t a seesaw", "t a ce above seesaw", "t a ce median", "t a ce above other median"):
+    for unknown in (
+        "t a seesaw",
+        "t a ce above seesaw",
+        "t a ce median",
+        "t a ce above other median",
+        "defer | mnist | ce",
+    ):
         with pytest.raises(SystemExit, match="hold no number"):
             told(unknown)
     page = build_tables.fill("<!-- paired: t a | ce other | other --><!-- /paired -->", tmp_path)
