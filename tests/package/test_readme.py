@@ -155,6 +155,12 @@ def test_a_table_shows_what_the_results_hold(build_tables: ModuleType, tmp_path:
     assert build_tables.fill(filled, tmp_path / "none") == page.replace("--><!-- /results", f"-->{note}<!-- /results")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_no_line_begins_with_the_marker_of_a_number(page: Path) -> None:
+    """Markdown takes such a line for HTML as a whole."""
+    assert not re.search(r"^ *<!-- number", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_tables: ModuleType, tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
