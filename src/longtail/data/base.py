@@ -32,7 +32,10 @@ def read_sample(
     key: str, source: Source | None, *, channels: int, shorter: int | None, bit_depth: int | None
 ) -> Tensor:
     """Pixels of one image, uint8 ``[channels, H, W]``, see `read_image`; without a source the key is the file."""
-    content = key if source is None else source(key)
+    try:
+        content = key if source is None else source(key)
+    except KeyError:
+        raise LongtailError(f"{key} does not exist") from None
     return read_image(content, channels=channels, shorter=shorter, bit_depth=bit_depth, name=key)
 
 

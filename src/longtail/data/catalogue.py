@@ -339,6 +339,16 @@ register(
 )
 register(
     Entry(
+        name="hf",
+        about="a Hugging Face data set of images, from the hub or from a folder of save_to_disk",
+        reader="longtail.data.huggingface:read_hf",
+        place="NAME_OR_DIR",
+        reads=("columns",),
+        options=_FILES | _COLUMNS,
+    )
+)
+register(
+    Entry(
         name="clips",
         about="clips, named in clips.csv or a folder for each class",
         reader="longtail.data.clips:read_clips",
@@ -487,6 +497,8 @@ def unknown_data_set(spec: str) -> LongtailError:
     place = Path(spec).expanduser()
     if place.suffix.lower() in (".csv", ".tsv") and place.is_file():
         return LongtailError(f"unknown data set {spec!r}: for a table of images write csv:{spec}")
+    if any((place / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return LongtailError(f"unknown data set {spec!r}: for a Hugging Face data set write hf:{spec}")
     if place.is_dir():
         return LongtailError(
             f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"

@@ -136,7 +136,7 @@ def load_data(
     )
     raw = _read(spec, entry, path, options)
     _check(raw, skip=broken == "skip", bit_depth=bit_depth)
-    if path is not None and "group_by" in entry.options:
+    if path is not None and ("group_by" in entry.options or raw.splits["train"].groups is not None):
         raw.notes += group_splits(raw.splits, group_by, path)
     record = None if record is None or record.in_memory or raw.published else record
     if record is not None:

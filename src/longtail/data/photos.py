@@ -227,16 +227,17 @@ def depth_note(
     """
     number = min(len(paths), _LOOKED_AT)
     keys = [paths[i * len(paths) // number] for i in range(number)]
-    chosen: list[Content] = [key if source is None else source(key) for key in keys]
     deep, largest = 0, 0
-    for path in chosen:
-        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"), _open(path) as image:
-            if _bits(image) > 8:
-                deep, largest = deep + 1, max(largest, int(_values(image, path).max(initial=0)))
+    for key in keys:
+        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+            content = key if source is None else source(key)
+            with _open(content) as image:
+                if _bits(image) > 8:
+                    deep, largest = deep + 1, max(largest, int(_values(image, content).max(initial=0)))
     if bit_depth is not None:
-        for key, path in zip(keys, chosen, strict=True) if deep else ():
-            read_image(path, bit_depth=bit_depth, name=key)
-        return None if deep else f"--bit-depth {bit_depth} is for 16-bit files: none of {len(chosen)} looked at is one"
+        for key in keys if deep else ():
+            read_image(key if source is None else source(key), bit_depth=bit_depth, name=key)
+        return None if deep else f"--bit-depth {bit_depth} is for 16-bit files: none of {len(keys)} looked at is one"
     if not deep or largest >= 1 << 14:
         return None
     return noted("LT005", f"the largest value in {deep} of them is {largest} of 65535")

@@ -20,7 +20,7 @@ from longtail.errors import LongtailError
 from longtail.names import nfc
 from longtail.textfiles import read_text
 
-__all__ = ["Row", "given_columns", "read_csv", "read_rows", "splits_of"]
+__all__ = ["Row", "by_number", "given_columns", "read_csv", "read_rows", "splits_of", "usual_name"]
 
 _NAMES = {
     "file": "file path filepath file_path filename file_name image image_path image_file image_name img img_path "
@@ -146,29 +146,42 @@ def _columns(
 ) -> dict[str, int | None]:
     """The place of the column of each role; None: there is none, which only split and group may."""
     has = f"it has {brief(names, 12)}" if names else "it is empty"
-    plain = [name.lower().replace(" ", "_").replace("-", "_") for name in names]
     taken: dict[str, int | None] = {}
-    for role, usual in _NAMES.items():
+    for role in _NAMES:
         if role in given:
             same = [k for k, name in enumerate(names) if name == given[role]]
             if len(same) != 1:
                 raise LongtailError(f"{table} has {'several columns' if same else 'no column'} {given[role]!r} ({has})")
             taken[role] = same[0]
             continue
-        found = [k for word in usual.split() for k, name in enumerate(plain) if name == word]
-        if role == "split":  # a column "set" may number something else
-            found = [k for k in found if plain[k] == role or all(split_named(v or "train") for v in cells[k])]
+        found = [k for word in usual_name(role, names) for k, name in enumerate(names) if name == word]
+        exact = [k for k in found if _plain(names[k]) == role]
+        if role == "split" and not exact:  # a column "set" may number something else
+            found = [k for k in found if all(split_named(v or "train") for v in cells[k])]
         if not found and role in ("file", "label"):
             raise LongtailError(
                 f"{table} has no column {role!r} ({has}): its first line must be file,label, or name it with "
                 f"--columns {role}=NAME"
             )
-        exact = [k for k in found if plain[k] == role]
         if len(exact) > 1 or (not exact and role == "label" and any(not _same(cells, found[0], k) for k in found[1:])):
             several = brief([names[k] for k in exact or found])
             raise LongtailError(f"{table}: the {role} could be any of {several}: name it with --columns {role}=NAME")
         taken[role] = next(iter(exact or found), None)
     return taken
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def usual_name(role: str, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` by which a role is usually called, the likeliest first."""
+    return list(dict.fromkeys(name for word in _NAMES[role].split() for name in names if _plain(name) == word))
+
+
+def by_number(word: str) -> tuple[int, int, str]:
+    """The order of class names: numbers in their order, then words in the alphabet's."""
+    return (0, int(word), "") if word.isdecimal() and len(word) < 19 else (1, 0, word)
 
 
 def _same(cells: Mapping[int, Sequence[str]], one: int, other: int) -> bool:
@@ -230,8 +243,7 @@ def splits_of(
                 f"{table} names {os.path.relpath(row.file, table.parent)} in line {first.line} and again in line "
                 f"{row.line}{other}: remove one"
             )
-    labels = {row.label for row in rows}
-    names = sorted(labels, key=lambda word: (0, int(word), "") if word.isdecimal() and len(word) < 19 else (1, 0, word))
+    names = sorted({row.label for row in rows}, key=by_number)
     index = {name: c for c, name in enumerate(names)}
     splits = {}
     for split in SPLIT_NAMES:
