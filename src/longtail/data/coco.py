@@ -21,11 +21,11 @@ from longtail.data.files import brief
 from longtail.data.groups import group_numbers, group_splits
 from longtail.data.labelme import looks_like_labelme
 from longtail.data.layout import SPLIT_NAMES, folder_of
-from longtail.data.photographs import real_paths
 from longtail.data.photos import check_images, depth_note
 from longtail.data.record import SplitRecord, restore_boxes
-from longtail.data.splits import cut_many_labels
+from longtail.data.splits import TEST_FRACTION, VAL_FRACTION, cut_many_labels
 from longtail.data.voc import looks_like_voc
+from longtail.data.walk import real_paths
 from longtail.data.yolo import looks_like_yolo
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
@@ -33,7 +33,6 @@ from longtail.names import bare_name
 
 __all__ = ["load_boxes", "read_annotated", "read_annotations"]
 
-TEST_FRACTION, VAL_FRACTION = 0.2, 0.15
 _LOOKS = {"coco": looks_like_coco, "yolo": looks_like_yolo, "voc": looks_like_voc, "labelme": looks_like_labelme}
 
 

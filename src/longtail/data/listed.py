@@ -9,6 +9,7 @@ from longtail.data.catalogue import CATALOGUE, parse_spec, places_of
 from longtail.data.egtea import VERBS, read_egtea_lists
 from longtail.data.files import labels_of_lists
 from longtail.errors import LongtailError
+from longtail.shots import classes_by_shot
 
 __all__ = ["counts_of_lists"]
 
@@ -40,12 +41,8 @@ def counts_of_lists(spec: str) -> Iterator[str]:
             + (f"; none of {absent} classes" if absent else "")
         )
         if split == "train":
-            groups = {
-                "many": [n for n in counts if n > 100],
-                "medium": [n for n in counts if 20 <= n <= 100],
-                "few": [n for n in counts if n < 20],
-            }
-            shots = (f"{group}: {len(own)} classes ({sum(own)} {item}s)" for group, own in groups.items())
+            groups = classes_by_shot(counts).items()
+            shots = (f"{group}: {len(own)} classes ({sum(counts[c] for c in own)} {item}s)" for group, own in groups)
             yield f"  shots  {', '.join(shots)}; imbalance {max(counts) / max(1, min(counts)):.1f}"
 
 

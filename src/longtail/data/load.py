@@ -22,7 +22,7 @@ from longtail.data.files import brief
 from longtail.data.groups import group_numbers, group_splits
 from longtail.data.photos import check_images, depth_note
 from longtail.data.record import SplitRecord, restore_splits
-from longtail.data.splits import cut_groups, cut_rows, tail_rows
+from longtail.data.splits import TEST_FRACTION, VAL_FRACTION, cut_groups, cut_rows, tail_rows
 from longtail.data.video import frame_files
 from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
@@ -31,7 +31,6 @@ __all__ = ["load_data"]
 
 CHECKED_FILES, CHECKED_CLIPS = 20_000, 2_000
 """Up to so many image files and clips are checked before training; a larger set fails at the bad file."""
-TEST_FRACTION, VAL_FRACTION = 0.2, 0.15
 PROTOCOLS = ("paper", "cao", "merged")
 
 

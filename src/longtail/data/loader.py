@@ -31,7 +31,16 @@ from longtail.data.frames import ClipReader
 from longtail.errors import LongtailError
 from longtail.guard import leave_unguarded_script, unguarded_script
 
-__all__ = ["Loader", "draw_key", "make_loader", "of_dead_worker", "suggest_workers", "usable_cpus", "usable_workers"]
+__all__ = [
+    "CACHE_BYTES",
+    "Loader",
+    "draw_key",
+    "make_loader",
+    "of_dead_worker",
+    "suggest_workers",
+    "usable_cpus",
+    "usable_workers",
+]
 
 CACHE_BYTES = 1 << 30
 """Decoded files are kept in memory up to about this size."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from longtail.data.files import brief
+from longtail.data.walk import real_paths
 from longtail.errors import LongtailError
 
-__all__ = ["Photographs", "find_photographs", "real_paths"]
+__all__ = ["Photographs", "find_photographs"]
 
 _FOLDERS = ("images/{}", "{}2017", "images/{}2017", "{}", "images", "")
 _YEARS = ("train2017", "val2017", "test2017")
@@ -83,20 +84,6 @@ def find_photographs(
         f"{len(lost)} of {len(paths)} images of {file.name} are missing on disk, the first is {first} "
         f"(image {image['id']}): looked in {brief(seen, 3)}",
     )
-
-
-def real_paths(paths: Iterable[str]) -> list[str]:
-    """The files that paths lead to, whatever links and spellings they go through; each folder is looked at once."""
-    folders: dict[str, str] = {}
-
-    def real(path: str) -> str:
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        place = os.path.join(folders[folder], name)
-        return os.path.realpath(place) if os.path.islink(place) else place
-
-    return [real(path) for path in paths]
 
 
 def _spellings(image: dict[str, Any], file: Path) -> list[str]:

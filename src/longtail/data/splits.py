@@ -15,6 +15,9 @@ from torch import Tensor
 
 __all__ = ["class_orders", "cut_groups", "cut_rows", "sample_numbers", "tail_rows"]
 
+TEST_FRACTION, VAL_FRACTION = 0.2, 0.15
+"""Shares that are cut where a data set has no such split."""
+
 
 def class_orders(labels: Tensor, num_classes: int, seed: int) -> list[Tensor]:
     """The rows of each class in a seeded random order.

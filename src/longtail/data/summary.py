@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from longtail.data.base import ImageData
+from longtail.shots import FEW, MANY, classes_by_shot
 
 __all__ = ["inspect_data"]
 
 
-def inspect_data(data: ImageData, *, many: int = 100, few: int = 20, limit: int = 5) -> dict[str, Any]:
+def inspect_data(data: ImageData, *, many: int = MANY, few: int = FEW, limit: int = 5) -> dict[str, Any]:
     """Class counts, imbalance and shot groups.
 
     Args:
@@ -27,11 +28,7 @@ def inspect_data(data: ImageData, *, many: int = 100, few: int = 20, limit: int 
     counts = data.train.class_counts(data.num_classes)
     order = sorted(range(data.num_classes), key=lambda c: -counts[c])
     ranked = [[data.class_names[c], counts[c]] for c in order]
-    groups = {
-        "many": [n for n in counts if n > many],
-        "medium": [n for n in counts if few <= n <= many],
-        "few": [n for n in counts if n < few],
-    }
+    groups = classes_by_shot(counts, many=many, few=few)
     splits = {}
     for name, split in (("train", data.train), ("val", data.val), ("select", data.select), ("test", data.test)):
         if split is not None:
@@ -46,7 +43,7 @@ def inspect_data(data: ImageData, *, many: int = 100, few: int = 20, limit: int 
         "channels": data.channels,
         "splits": splits,
         "imbalance": max(counts) / max(min(counts), 1),
-        "shots": {group: {"classes": len(own), "images": sum(own)} for group, own in groups.items()},
+        "shots": {group: {"classes": len(own), "images": sum(counts[c] for c in own)} for group, own in groups.items()},
         "largest": ranked[:limit],
         "smallest": ranked[::-1][:limit],
         "notes": list(data.notes),

@@ -15,6 +15,7 @@ from longtail.functional import per_class_scores, top_k_hits
 from longtail.functional.counting import answers, confusion_cells
 from longtail.metrics._confusion import Confusion
 from longtail.metrics.shot import head_and_tail, shot_accuracy, shot_groups
+from longtail.shots import FEW, MANY
 
 __all__ = ["Classification"]
 
@@ -34,7 +35,7 @@ class Classification:
     """
 
     def __init__(
-        self, class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20, head: int = 0
+        self, class_counts: Tensor | Sequence[int], *, many: float = MANY, few: float = FEW, head: int = 0
     ) -> None:
         self.groups = shot_groups(class_counts, many=many, few=few)
         self.head = head_and_tail(class_counts, head=head) if head else {}

@@ -11,11 +11,12 @@ from longtail.checks import counts_as_float64
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
 from longtail.functional import correct_counts
+from longtail.shots import FEW, MANY
 
 __all__ = ["ShotAccuracy", "head_and_tail", "shot_accuracy", "shot_groups"]
 
 
-def shot_groups(class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20) -> dict[str, Tensor]:
+def shot_groups(class_counts: Tensor | Sequence[int], *, many: float = MANY, few: float = FEW) -> dict[str, Tensor]:
     """Which classes are many-, medium- and few-shot, by their number of training samples.
 
     Many: more than ``many`` samples. Few: fewer than ``few``. Medium: the rest, both bounds included
@@ -72,7 +73,7 @@ class ShotAccuracy:
         few: A class with fewer training samples is few-shot.
     """
 
-    def __init__(self, class_counts: Tensor | Sequence[int], *, many: float = 100, few: float = 20) -> None:
+    def __init__(self, class_counts: Tensor | Sequence[int], *, many: float = MANY, few: float = FEW) -> None:
         self.groups = shot_groups(class_counts, many=many, few=few)
         self.num_classes = len(self.groups["many"])
         self.reset()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail import runfolder
+from longtail.palette import BLUE, VERMILION
 from longtail.paper.base import Cell, Figure, Row, Runs, Table
 from longtail.paper.columns import CIFAR100_100, IMAGENET_LT
 from longtail.training.files import read_json, write_csv
@@ -54,9 +55,9 @@ def draw(out: Path, runs: Runs) -> list[Path]:
         for (left, right), (cell, classes) in zip(figure.subplots(len(found), 2, squeeze=False), found, strict=True):
             counts, accuracy = ([row[key] for row in classes] for key in ("train_count", "accuracy"))
             place = range(1, len(classes) + 1)
-            left.fill_between(place, counts, color="#0072B2", step="mid")
+            left.fill_between(place, counts, color=BLUE, step="mid")
             left.set(ylabel="Training images", title=f"(a) {cell.column.name}", xlabel="Class, the largest first")
-            right.bar(place, [100 * a for a in accuracy], width=1, color="#D55E00")
+            right.bar(place, [100 * a for a in accuracy], width=1, color=VERMILION)
             rank = rank_correlation(counts, accuracy)
             found_rank = "" if rank is None else f": rank correlation {rank:.2f}"
             right.set(ylabel="Test accuracy (%)", title=f"(b) plain training{found_rank}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from longtail.data.egtea import read_egtea_lists
 from longtail.metrics import head_and_tail
+from longtail.palette import BLUE, VERMILION
 from longtail.paper.base import Figure
 from longtail.training.files import write_csv
 
@@ -40,7 +41,7 @@ def draw(out: Path, source: Path) -> list[Path]:
     with uniform_style():
         figure = new_figure(4.2)
         axes = figure.subplots()
-        for group, color in (("head", "#0072B2"), ("tail", "#D55E00")):
+        for group, color in (("head", BLUE), ("tail", VERMILION)):
             mine = [i for i, row in enumerate(rows) if row["group"] == group]
             counts = [both[order[i]] for i in mine]
             label = f"{group}: {len(mine)} verbs, {sum(counts) / len(mine):.5g} clips on average"

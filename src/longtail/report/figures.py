@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from longtail.palette import VERMILION
 from longtail.report.comparison import Comparison, Group
 from longtail.report.runs import Difficulty, Floats, Ints, Run
 from longtail.report.statistics import spread
@@ -327,7 +328,7 @@ def confusion(c: Comparison, group: Group, true: Sequence[int], predicted: Seque
                 color = "white" if value > 55 else "black"
                 ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=9)
             if right:
-                ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2))
+                ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
     ax.set_xticks(np.arange(len(columns)), columns)
     _turn_if_crowded(ax, columns)
     ax.set_yticks(np.arange(len(true)), names_of(names, true, 28))

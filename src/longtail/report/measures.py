@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["FEW", "MANY", "MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
+from longtail.shots import FEW, MANY
 
-# Shot groups by training samples, the rule of `metrics.json`: many > 100 >= medium >= 20 > few.
-MANY, FEW = 100, 20
+__all__ = ["MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from longtail.lettering import drawable, families
 from longtail.names import distinct_names
+from longtail.palette import COLOURS, YELLOW
 
 __all__ = ["FAINT", "Look", "drawable", "legend", "looks", "names_of", "new_figure", "png", "short", "uniform_style"]
 
 WIDTH = 10.5  # inches; the page shows figures at most that wide
 FAINT = "#d9d9d9"
 _BASELINE = "#4d4d4d"
-# The Okabe-Ito colours, which stay apart under every common colour-vision deficiency, without black and yellow.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_COLORS = tuple(colour for colour in COLOURS if colour != YELLOW)  # which is pale on white
 _MARKERS = "osD^vP"
 _DASHES = ("-", "--", ":", "-.")
 

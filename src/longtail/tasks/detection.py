@@ -20,7 +20,7 @@ from longtail.data import load_boxes
 from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
 from longtail.data.catalogue import Entry, known
 from longtail.data.given import image_files
-from longtail.data.loader import draw_key, usable_workers
+from longtail.data.loader import CACHE_BYTES, draw_key, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
@@ -39,7 +39,6 @@ from longtail.tasks.draw_boxes import beside, draw_objects
 __all__ = ["DetectionTask", "coco_results"]
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
-CACHE_BYTES = 1 << 30
 """Decoded images are kept in memory up to about this size."""
 
 

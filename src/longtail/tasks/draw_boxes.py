@@ -12,12 +12,11 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_segmentation_masks
 
+from longtail.palette import BRIGHT, COLOURS
 from longtail.rle import mask_api
 
 __all__ = ["beside", "draw_objects"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-_BRIGHT = ("#E69F00", "#56B4E9", "#F0E442")
 _LEAST = 256  # smaller pictures are enlarged, or their labels could not be read
 
 
@@ -38,7 +37,7 @@ def draw_objects(pixels: Tensor, objects: Sequence[dict[str, Any]], *, most: int
     if scale < factor:
         size = [max(1, round(side * scale / factor)) for side in pixels.shape[1:]]
         pixels = F.interpolate(pixels[None].float(), size, mode="area")[0].round().byte()
-    colours = [_COLOURS[own["category_id"] % len(_COLOURS)] for own in objects]
+    colours = [COLOURS[own["category_id"] % len(COLOURS)] for own in objects]
     if objects and "segmentation" in objects[0]:
         masks = torch.stack([torch.from_numpy(mask_api().decode(own["segmentation"])) for own in objects])
         masks = F.interpolate(masks[None].float(), pixels.shape[1:], mode="nearest")[0].bool()
@@ -54,7 +53,7 @@ def draw_objects(pixels: Tensor, objects: Sequence[dict[str, Any]], *, most: int
         x = max(0.0, min(scale * own["bbox"][0], image.width - right - 4))
         y = max(0.0, scale * own["bbox"][1] - bottom - 3)  # above the box where there is room
         draw.rectangle((x, y, x + right - left + 4, y + bottom + 2), fill=colour)
-        draw.text((x + 2, y), label, fill="black" if colour in _BRIGHT else "white")
+        draw.text((x + 2, y), label, fill="black" if colour in BRIGHT else "white")
     return pil_to_tensor(image)
 
 

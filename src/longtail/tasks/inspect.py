@@ -19,6 +19,8 @@ from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.functional.counting import confusion_cells
 from longtail.metrics._confusion import Confusion
+from longtail.palette import BLUE, ORANGE, VERMILION
+from longtail.shots import FEW, MANY, classes_by_shot
 
 __all__ = ["guess_difficulty", "inspect", "mirror_twins"]
 
@@ -236,11 +238,13 @@ def _draw_in_style(data: ImageData, accuracy: Tensor | None, path: Path) -> None
     figure = Figure(figsize=(10, 6.5 if accuracy is not None else 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if accuracy is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
-    groups = {"many-shot (more than 100)": "#0072B2", "medium-shot": "#E69F00", "few-shot (fewer than 20)": "#D55E00"}
-    for (label, colour), inside in zip(
-        groups.items(), (lambda n: n > 100, lambda n: 20 <= n <= 100, lambda n: n < 20), strict=True
-    ):
-        rows = [i for i in place if inside(sizes[i])]
+    looks = {
+        "many": (f"many-shot (more than {MANY})", BLUE),
+        "medium": ("medium-shot", ORANGE),
+        "few": (f"few-shot (fewer than {FEW})", VERMILION),
+    }
+    for group, rows in classes_by_shot(sizes).items():
+        label, colour = looks[group]
         if rows:
             axes[0].bar(rows, [sizes[i] for i in rows], width=0.9, color=colour, label=label)
     if max(sizes) >= 20 * max(1, min(sizes)):

@@ -10,10 +10,11 @@ from longtail.advice import CHECKS, DataFacts, Finding, findings, without
 from longtail.atomic import atomic
 from longtail.data.boxes import BoxData, inspect_boxes
 from longtail.errors import LongtailError
+from longtail.palette import BLUE, ORANGE, VERMILION
 
 __all__ = ["inspect_box_data"]
 
-_GROUPS = {"f": ("frequent", "#0072B2"), "c": ("common", "#E69F00"), "r": ("rare", "#D55E00")}
+_GROUPS = {"f": ("frequent", BLUE), "c": ("common", ORANGE), "r": ("rare", VERMILION)}
 
 
 def inspect_box_data(
