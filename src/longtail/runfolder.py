@@ -23,6 +23,8 @@ a column is added. Folders without a number are older than the number, and read 
 CONFIG = "config.json"
 DATA = "data.json"
 SPLITS = "splits.csv.gz"
+UNUSED = "unused"
+"""In place of a split's name in `SPLITS`: a file that was there and that the long tail asked for left out."""
 HISTORY = "history.csv"
 DIFFICULTY = "difficulty.csv"
 HARD = "hard.csv"

@@ -148,6 +148,21 @@ def test_files_that_are_added_do_not_change_what_is_judged(finished: Finished) -
         assert "left out" in note and "a_new" in note
 
 
+def test_what_the_long_tail_left_out_is_not_new(tmp_path: Path) -> None:
+    spec, notes = as_folder(tmp_path / "data"), list[str]()
+    config = RunConfig(
+        data=spec, model="lenet5", image_size=16, epochs=1, batch_size=8, lr=0.05, imbalance=3, workers=0, device="cpu"
+    )
+    metrics = train(config, tmp_path / "run")
+    assert sum(split == "unused" for split, _ in splits_of(tmp_path / "run")) > 0
+    assert len(set(splits_of(tmp_path / "run"))) == 30
+    assert evaluate(tmp_path / "run", device="cpu", note=notes.append) == metrics["test"] and not notes
+    add_to_folder(tmp_path / "data")
+    assert evaluate(tmp_path / "run", device="cpu", note=notes.append) == metrics["test"]
+    (note,) = notes
+    assert "(3 in all)" in note and note.count("a_new.png") == 3
+
+
 def test_what_is_missing_is_named_and_what_is_changed_is_told(finished: Finished, capsys) -> None:
     trained_on, judged = finished.file("train"), finished.file("test")
     command = ["evaluate", str(finished.folder), "--device", "cpu"]

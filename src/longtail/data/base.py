@@ -146,6 +146,7 @@ class ImageData:
         rotation: Largest angle in degrees by which training turns a file, either way.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         bit_depth: Bits that are in use in image files of 16 bits a channel; None: 16.
+        unused: Files that the long tail asked for takes out of the training part.
         notes: What the user should know, one line each (classes too small to split, dropped files, ...).
     """
 
@@ -165,6 +166,7 @@ class ImageData:
     rotation: float = 0.0
     frame_cache: str | None = None
     bit_depth: int | None = None
+    unused: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:

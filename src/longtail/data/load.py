@@ -153,8 +153,13 @@ def load_data(
         why = "the data have a val split of their own" if own else f"--protocol {protocol} holds none out"
         raw.notes.append(f"val_fraction is not used: {why}")
     _cut(raw, data_seed)
+    unused: Sequence[str] = ()
     if imbalance is not None and record is None and "imbalance" not in entry.reads:
+        before = raw.splits["train"]
         _thin(raw, imbalance, imbalance_kind, data_seed)
+        if not before.in_memory:
+            kept = set(map(str, raw.splits["train"].images))
+            unused = [file for file in map(str, before.images) if file not in kept]
     if protocol == "merged":
         raw.splits["train"] = _joined(raw.splits["train"], raw.splits.pop("val"))
     _note_absent(raw)
@@ -163,6 +168,7 @@ def load_data(
         name=spec,
         class_names=raw.class_names,
         notes=raw.notes,
+        unused=unused,
         frame_cache=None if frame_cache is None else _made_frame_cache(entry, Path(frame_cache).expanduser()),
         bit_depth=bit_depth,
         **_look(raw, augment),

@@ -70,11 +70,13 @@ class SplitRecord:
         items: The files of each split, in its order.
         class_names: The names of the labels.
         source: Where it is written, for messages.
+        unused: Files that were there and that a long tail left out.
     """
 
     items: Mapping[str, Sequence[_Item]]
     class_names: Sequence[str]
     source: str
+    unused: Sequence[str] = ()
 
     @property
     def in_memory(self) -> bool:
@@ -104,7 +106,9 @@ def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
             _Item(_below(file, root, origin), str(label), *what)
             for file, label, what in zip(files, labels, found, strict=True)
         ]
-    return SplitRecord(items, list(data.class_names), source)
+    unused = data.unused if isinstance(data, ImageData) else ()
+    below = [_below(file, root, _source(data.train)) for file in unused]
+    return SplitRecord(items, list(data.class_names), source, below)
 
 
 def record_text(record: SplitRecord) -> bytes:
@@ -114,6 +118,7 @@ def record_text(record: SplitRecord) -> bytes:
     writer.writerow(COLUMNS)
     for name, items in record.items.items():
         writer.writerows((name, i.file, i.label, i.size, i.modified or "", i.digest) for i in items)
+    writer.writerows((runfolder.UNUSED, file, "", 0, "", "") for file in record.unused)
     return gzip.compress(out.getvalue().encode("utf-8", "surrogateescape"), mtime=0)
 
 
@@ -135,7 +140,8 @@ def read_record(path: Path, class_names: Sequence[str]) -> SplitRecord:
         raise LongtailError(
             f"{path} is damaged ({str(error) or 'it is empty'}): restore it, or remove it to cut the splits anew"
         ) from None
-    return SplitRecord(items, list(class_names), str(path.parent))
+    unused = [item.file for item in items.pop(runfolder.UNUSED, ())]
+    return SplitRecord(items, list(class_names), str(path.parent), unused)
 
 
 # -- reading a data set with the splits of a run -----------------------------------------------------------------------
@@ -211,7 +217,7 @@ def restore_boxes(
 
 
 def _new(now: Iterable[str], record: SplitRecord) -> list[str]:
-    known = {item.file for items in record.items.values() for item in items}
+    known = {item.file for items in record.items.values() for item in items} | set(record.unused)
     if not (new := [file for file in now if file not in known]):
         return []
     return [f"left out, as they are not in the splits of {record.source} ({len(new)} in all): {brief(new)}"]

@@ -252,6 +252,8 @@ class Run:
         try:
             with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as lines:
                 for row in csv.DictReader(lines):
+                    if row["split"] == runfolder.UNUSED:
+                        continue
                     digest = digests.setdefault(row["split"], hashlib.blake2b(digest_size=16))
                     digest.update(repr([row[name] for name in ("file", "label", "digest")]).encode(errors="replace"))
         except (OSError, EOFError, KeyError, ValueError, zlib.error, csv.Error) as error:
