@@ -71,7 +71,7 @@ def test_counts_by_frequency_in_everything_that_holds_them():
 def test_weights_and_performances_are_read_by_class():
     assert ClassWeightedLoss(WEIGHTS).weight.tolist() == [1, 2, 3]
     assert class_weighted(ClassWeightedLoss(None), WEIGHTS).weight.tolist() == [1, 2, 3]
-    difficulty = ClassDifficulty(3)
+    difficulty = ClassDifficulty(3, momentum=0)
     difficulty.step(WEIGHTS / 4)
     assert difficulty.performance.tolist() == [0.25, 0.5, 0.75]
     torch.testing.assert_close(f.difficulty_weights(WEIGHTS / 4), f.difficulty_weights(torch.tensor([0.25, 0.5, 0.75])))

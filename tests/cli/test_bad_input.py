@@ -309,7 +309,7 @@ TABLE = [
     ("top 0", finished(lambda p: picture(p / "a.png")), "predict run a.png --top 0", "--top is 0"),
     ("top 99", finished(lambda p: picture(p / "a.png")), "predict run a.png --top 99", "--top is 99"),
     ("lost weights", finished(lambda p: (p / "run" / "model_best.safetensors").unlink()), "evaluate run", "model_best"),
-    ("damaged weights", finished(text_file("run/model_best.safetensors", "x")), "export run", "is damaged"),
+    ("damaged weights", finished(text_file("run/model_best.safetensors", "x")), "export run", "is not what it was"),
     ("unknown format", finished(), "export run --format tflite", "unknown format 'tflite'"),
     ("export to nowhere", finished(), "export run --out none/model.onnx", "none does not exist"),
     ("report on nothing", empty_folder, "report photos", "photos"),
@@ -365,5 +365,5 @@ def test_a_process_of_its_own(line, tmp_path):
     else:
         assert done.returncode == 2
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    assert done.stdout in ("", "loading PyTorch\n")
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clear import assert_clear
 from data.pictures import by_class, files, fill
 from longtail.data import inspect_data, load_data
 from longtail.errors import LongtailError
@@ -149,7 +150,7 @@ def test_what_is_wrong_is_one_clear_line(tmp_path: Path, case: str) -> None:
     fill(tmp_path, counts)
     with pytest.raises(LongtailError, match=message) as caught:
         load_data(f"folder:{tmp_path}")
-    assert "\n" not in str(caught.value)
+    assert_clear(caught.value)
 
 
 def test_a_class_of_unreadable_formats_says_so(tmp_path: Path) -> None:

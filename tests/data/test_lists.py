@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clear import assert_clear
 from longtail.data import ImageData, Split, load_data
 from longtail.errors import LongtailError
 
@@ -122,7 +123,7 @@ def test_what_is_wrong_is_one_clear_line(tmp_path: Path, case: str) -> None:
         draw(tmp_path, [f"{line.split()[0]} 0" for line in own])
     with pytest.raises(LongtailError, match=message) as caught:
         load_data(f"lists:{tmp_path}")
-    assert "\n" not in str(caught.value)
+    assert_clear(caught.value)
 
 
 def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -38,6 +39,7 @@ class Outcome:
 
     read: int = 0
     refused: int = 0
+    seconds: float = 0  # of the processor
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -80,7 +82,7 @@ def _work(name: str, place: str, log: str, count: int, seed: int, first: int) ->
         _restore(folder, whole)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-        outcome, places = Outcome(), Counter[str]()
+        outcome, places, begin = Outcome(), Counter[str](), time.process_time()
         for number in range(first, first + count):
             draw = random.Random(f"{name}:{seed}:{number}")
             path = draw.choice(files)
@@ -102,6 +104,7 @@ def _work(name: str, place: str, log: str, count: int, seed: int, first: int) ->
             else:
                 path.write_bytes(whole[path])
         outcome.failures = [f"{places[line.partition(': ')[2]]} times, {line}" for line in outcome.failures]
+        outcome.seconds = time.process_time() - begin
         out.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
 
 

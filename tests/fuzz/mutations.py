@@ -175,6 +175,8 @@ def _with_length(head: bytes, data: bytes) -> bytes:
 
 def _zip(members: dict[str, bytes], draw: random.Random) -> bytes:
     """An archive that is whole, checksums included, of members one of which is not."""
+    if not members:
+        return b"PK"
     changed = draw.choice(sorted(members))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -199,7 +201,7 @@ def _change(value: Any, draw: random.Random) -> Any:
     """Another value, key or place somewhere in a JSON value."""
     places = _places(value)
     if not places:
-        return draw.choice(_VALUES)
+        return copy.deepcopy(draw.choice(_VALUES))
     # A place by its depth first: what stands at the top is rare and matters as much as the many numbers below.
     depth = draw.choice(sorted({len(place) for place in places}))
     *way, last = draw.choice([place for place in places if len(place) == depth])
@@ -226,7 +228,7 @@ def _change(value: Any, draw: random.Random) -> Any:
                 other = other[step]
             parent[last] = copy.deepcopy(other[name])
         case _:
-            parent[last] = draw.choice(_VALUES)
+            parent[last] = copy.deepcopy(draw.choice(_VALUES))
     return value
 
 

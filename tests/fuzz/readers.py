@@ -26,6 +26,7 @@ class Reader:
         share: Mutations of it, of a thousand: fewer where reading takes long.
         writes: Whether reading changes files, which are put back afterwards.
         names: Whether an error names the file or its folder.
+        refuses: Whether damage is refused: a report names the runs that it cannot read, and goes on.
     """
 
     make: Callable[[Path], Iterable[Path]]
@@ -33,6 +34,7 @@ class Reader:
     share: int = 1000
     writes: bool = False
     names: bool = True
+    refuses: bool = True
 
 
 READERS: dict[str, Reader] = {}
@@ -436,7 +438,7 @@ def _one_bad_of_four(folder: Path) -> tuple[Any, Any]:
     return runs, broken
 
 
-@reader("runs of a report", _comparison, share=300)
+@reader("runs of a report", _comparison, share=300, refuses=False)
 def read_runs(folder: Path) -> Any:
     from longtail.report.comparison import compare, headline
     from longtail.report.tables import csv_text, difference_table, method_table, paired_rows, result_rows, summary_rows
@@ -454,7 +456,7 @@ def read_runs(folder: Path) -> Any:
         difference_table(one, one.brief)
 
 
-@reader("a whole report", _comparison, share=5, writes=True)
+@reader("a whole report", _comparison, share=5, writes=True, refuses=False)
 def write_whole_report(folder: Path) -> Any:
     from longtail.report import write_report
 

@@ -22,7 +22,7 @@ def test_a_file_never_ends_in_a_traceback(name, tmp_path):
     share = READERS[name].share
     count = round(MUTATIONS * share / sum(reader.share for reader in READERS.values())) if MUTATIONS else share
     outcome = fuzz(name, tmp_path, count=count, seed=SEED)
-    print(f"{name}: {outcome.read} read, {outcome.refused} refused")
+    print(f"{name}: {outcome.read} read, {outcome.refused} refused in {outcome.seconds:.1f} s of the processor")
     assert not outcome.failures, "\n" + "\n".join(outcome.failures)
     assert outcome.read + outcome.refused == count
-    assert outcome.refused > count / 20  # most damage shows
+    assert outcome.refused > count / 20 if READERS[name].refuses else outcome.refused == 0  # most damage shows

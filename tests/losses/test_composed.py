@@ -61,7 +61,7 @@ def outcome(criterion: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor,
 
 
 def difficulty(tau: float = 2.0) -> ClassDifficulty:
-    measured = ClassDifficulty(4, tau=tau)
+    measured = ClassDifficulty(4, tau=tau, momentum=0)
     measured.step([0.9, 0.5, 0.2, 0.0])
     return measured
 

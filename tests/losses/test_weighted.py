@@ -101,7 +101,7 @@ def test_equal_difficulties_are_plain_cross_entropy(batch):
 
 def test_cdb_w_is_the_papers_formula(batch):
     logits, target = batch
-    difficulty = ClassDifficulty(4, tau=1.5, normalize=False)
+    difficulty = ClassDifficulty(4, tau=1.5, normalize=False, momentum=0)
     difficulty.step([0.9, 0.5, 0.2, 0.0])
     p = logits.softmax(1)[range(7), target]
     d = torch.tensor([0.1, 0.5, 0.8, 1.0], dtype=torch.float64)
@@ -248,7 +248,7 @@ def test_a_users_half_precision_losses_are_weighted_in_float32():
 
 
 def test_tiny_weights_survive_half_precision_logits():
-    difficulty = ClassDifficulty(2, tau=5, normalize=False)
+    difficulty = ClassDifficulty(2, tau=5, normalize=False, momentum=0)
     difficulty.step([0.98, 0.0])
     logits = torch.zeros(1, 2).half()
     assert float(ClassWeightedLoss(difficulty)(logits, torch.tensor([0]))) == pytest.approx(

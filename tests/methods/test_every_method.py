@@ -91,8 +91,10 @@ def test_presets_are_those_of_the_table_and_can_be_overridden(name):
 
 
 def test_unknown_methods_and_empty_citations():
-    with pytest.raises(LongtailError, match=r"unknown method 'cdb': did you mean cb. known are bags, bal"):
+    with pytest.raises(LongtailError, match=r"'cdb': did you mean cdb-s or cdb-w or cdb-w-fl[?] known are bags, ba"):
         get_method("cdb")
+    with pytest.raises(LongtailError, match="unknown method 'smote': known are bags, balanced-softmax, cb"):
+        get_method("smote")
     with pytest.raises(LongtailError, match="unknown method 'x'"):
         cite("ce", "x")
     with pytest.raises(LongtailError, match="at least one method"):

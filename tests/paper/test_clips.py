@@ -11,6 +11,7 @@ from matplotlib import image
 from PIL import Image
 from safetensors.torch import save_file
 
+from clear import assert_clear
 from longtail import cli
 from longtail.errors import LongtailError
 from longtail.paper import find_recipe, reproduce
@@ -122,7 +123,7 @@ def test_what_is_missing_is_one_clear_line(egtea: Path, tmp_path: Path) -> None:
     def refused(*what: str, **options: object) -> str:
         with pytest.raises(LongtailError) as caught:
             list(reproduce(*what, out=tmp_path / "out", device="cpu", **options))  # type: ignore[arg-type]
-        assert "\n" not in str(caught.value)
+        assert_clear(caught.value)
         return str(caught.value)
 
     needs = "egtea starts from the public weights of 3D-ResNeXt-101 trained on Kinetics, resnext-101-kinetics.pth: give"
@@ -141,6 +142,7 @@ def test_what_is_missing_is_one_clear_line(egtea: Path, tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")  # the file that is given is what the network reads
     wrong = refused("table7", weights=[f"resnext3d101:{tmp_path / 'x.safetensors'}"], **data)
     assert "x.safetensors is of another architecture" in wrong
+    assert wrong.startswith("3 runs failed") and wrong.count("x.safetensors") == 1 and not (tmp_path / "out").exists()
 
 
 def test_tables_go_on_without_egtea(out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clear import assert_clear
 from longtail import cli
 from longtail.errors import LongtailError
 from longtail.paper import reproduce, table1
@@ -169,7 +170,7 @@ def test_mistakes_are_one_clear_line(what: list[str], options: dict, message: st
     with pytest.raises(LongtailError) as caught:
         list(reproduce(*what, **{"out": tmp_path / "out", "scale": "smoke"} | options))
     assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
+    assert_clear(caught.value)
     assert not (tmp_path / "out").exists()
 
 

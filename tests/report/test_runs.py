@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clear import assert_clear
 from longtail.errors import LongtailError
 from longtail.report import write_report
 from longtail.report.runs import Run, find_runs
@@ -219,5 +220,5 @@ def test_nothing_to_report_is_one_clear_line(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LongtailError, match=r"is not a folder|no finished run") as caught:
         write_report(tmp_path / folder)
-    assert "\n" not in str(caught.value)
+    assert_clear(caught.value)
     assert list((tmp_path / "empty").iterdir()) == []

@@ -108,8 +108,8 @@ def test_an_interrupted_run_is_continued(tmp_path, whole, moment):
 
 
 def test_an_interrupted_comparison_ends_its_processes(tmp_path):
-    words = ["compare", *DIGITS[1:], *"--methods ce cb --seeds 1 --jobs 2 --epochs 999 --out".split(), tmp_path]
-    running = Command(words)
+    words = ["compare", *DIGITS[1:], *"--methods ce cb --seeds 1 --jobs 2 --epochs 1000000 --out".split(), tmp_path]
+    running = Command(words)  # neither run ends by itself: the loop below ends when both train, or when it has failed
     begun = [tmp_path / name / "seed-0" / "history.csv" for name in ("ce", "cb")]
     while running.running and not all(file.exists() for file in begun):
         time.sleep(0.01)

@@ -109,7 +109,7 @@ def test_an_empty_folder_is_taken(finished, tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path, capsys):
     words = [*DIGITS, "--epochs", "1000000", "--out", str(tmp_path / "run")]
-    running = Command(words)
+    running = Command(words)  # it trains until it is killed: no loop here depends on the time that something takes
     while not (tmp_path / "run" / "history.csv").exists():
         assert running.running, running.errors
         time.sleep(0.01)

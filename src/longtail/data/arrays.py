@@ -102,8 +102,8 @@ def safe_unpickle(path: Path) -> Any:
         raise LongtailError(
             f"{path} is refused: {error}, and only numpy arrays are read; fetch the data again"
         ) from None
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise LongtailError(f"{path} is damaged ({type(error).__name__}): fetch it again") from None
+    except Exception:  # a damaged pickle can fail in any way
+        raise LongtailError(f"{path} is damaged: fetch it again") from None
 
 
 def _entry(content: Any, key: str) -> Any:

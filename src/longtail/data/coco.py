@@ -114,13 +114,13 @@ def load_boxes(
     elif unsplit and whole:
         parts = dict.fromkeys(SPLIT_NAMES, train)
     elif unsplit:
-        parts, told = _cut(train, {"test": TEST_FRACTION, "val": val_fraction or VAL_FRACTION}, data_seed, groups)
+        parts, told = _cut(train, {"test": TEST_FRACTION, "val": val_fraction or VAL_FRACTION}, data_seed, groups, spec)
         notes += told
     elif "val" not in parts and groups is not None:
-        cut, told = _cut(train, {"val": val_fraction or VAL_FRACTION}, data_seed, groups)
+        cut, told = _cut(train, {"val": val_fraction or VAL_FRACTION}, data_seed, groups, spec)
         parts, notes = parts | cut, notes + told
     elif "val" not in parts:
-        rows = cut_images(train.labels_per_image(), val_fraction or VAL_FRACTION, data_seed)
+        rows = cut_images(train.labels_per_image(), val_fraction or VAL_FRACTION, data_seed, spec)
         parts["train"], parts["val"] = (train.subset(own) for own in rows)
     absent = [train.categories[c]["name"] for c, n in enumerate(parts["train"].image_counts()) if n == 0]
     if absent:
@@ -241,7 +241,7 @@ def _groups(parts: Mapping[str, BoxSplit], group_by: str | None, place: Path | N
 
 
 def _cut(
-    train: BoxSplit, cuts: Mapping[str, float], seed: int, groups: Tensor | None
+    train: BoxSplit, cuts: Mapping[str, float], seed: int, groups: Tensor | None, name: str
 ) -> tuple[dict[str, BoxSplit], list[str]]:
     """Splits cut from the training images, and notes on them."""
     names = [category["name"] for category in train.categories]
@@ -249,8 +249,8 @@ def _cut(
     units, wanted = "images" if groups is None else "groups", " and ".join(cuts)
     if any(not own for own in rows.values()):
         raise LongtailError(
-            f"no category has the {len(cuts) + 1} {units} that it takes to split off {wanted}: add images or give the "
-            "splits"
+            f"{name} has no category with the {len(cuts) + 1} {units} that it takes to split off {wanted}: add images or "
+            "give the splits"
         )
     notes = [f"{wanted} {'are' if len(cuts) > 1 else 'is'} cut from the training images, seed {seed}"]
     if whole:
@@ -284,7 +284,9 @@ def _tagged(parts: Mapping[str, BoxSplit]) -> dict[str, BoxSplit]:
     return {split: BoxSplit(part.images, part.objects, categories, part.read) for split, part in parts.items()}
 
 
-def cut_images(labels_per_image: Sequence[Sequence[int]], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def cut_images(
+    labels_per_image: Sequence[Sequence[int]], fraction: float, seed: int, name: str = "the data set"
+) -> tuple[list[int], list[int]]:
     """Rows that stay and rows that are held out: a random share, but never the last image of a class."""
     left: dict[int, int] = {}
     for own in labels_per_image:
@@ -302,5 +304,5 @@ def cut_images(labels_per_image: Sequence[Sequence[int]], fraction: float, seed:
         shown = (row for row in order if labels_per_image[row] and all(left[c] > 1 for c in labels_per_image[row]))
         held |= set(itertools.islice(shown, 1))
     if not held or len(held) == len(labels_per_image):
-        raise LongtailError("there are too few training images to hold some out: add images or give a test split")
+        raise LongtailError(f"{name} has too few training images to hold some out: add images or give a test split")
     return [row for row in range(len(labels_per_image)) if row not in held], sorted(held)

@@ -93,7 +93,7 @@ class _Machine:
                 return self.pop()
             step = _STEPS.get(code)
             if step is None:
-                raise Refused(f"it has the opcode {code!r}")
+                raise Refused(f"it has the opcode 0x{code.hex()}")
             step(self)
         raise Refused(f"it has more than {MAX_STEPS} steps")
 

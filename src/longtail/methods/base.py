@@ -252,8 +252,10 @@ def find_method(name: str) -> type[Method]:
         known = f"known are {', '.join(sorted(methods))}"
         if len(several := [part for part in re.split(r"[,\s]+", key) if part in methods]) > 1:
             raise LongtailError(f"{name!r} names {len(several)} methods: give one, or use longtail compare")
-        close = difflib.get_close_matches(key.replace(" ", "-"), list(methods), n=1)
-        raise LongtailError(f"unknown method {name!r}: {f'did you mean {close[0]}? ' if close else ''}{known}")
+        longer = [method for method in sorted(methods) if key and method.startswith(f"{key}-")]  # cdb: cdb-s, cdb-w
+        close = longer or difflib.get_close_matches(key.replace(" ", "-"), list(methods), n=1)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise LongtailError(f"unknown method {name!r}: {hint}{known}")
     return methods[key]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,16 @@ def _read(file: Path) -> Any:
             raise LongtailError(f"{file} is not a whole safetensors file: {error}") from None
     try:
         with warnings.catch_warnings(action="ignore"):  # about pickles, which are refused below
-            return torch.load(file, map_location="cpu", weights_only=True)
+            if zipfile.is_zipfile(file):
+                return torch.load(file, map_location="cpu", weights_only=True)
+            # A length in the old format is asked of the memory before the file turns out to be shorter; not of bytes.
+            return torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LongtailError(
             f"{file} is damaged or holds more than tensors, which could run code: save the model's state_dict()"
         ) from None
-    except Exception as error:
-        raise LongtailError(f"{file} is not a whole torch checkpoint: {type(error).__name__}") from None
+    except Exception:
+        raise LongtailError(f"{file} is not a whole torch checkpoint: fetch it again") from None
 
 
 def _tensors(content: Any, file: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def write_results(
                 "command": command(cell, result.n),
             }
         )
+    if not cell_rows:
+        return
     _replace(out / "paper.csv", CELLS, cell_rows)
     _replace(out / "runs.csv", RUNS, run_rows)
 
@@ -133,6 +136,8 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     rows = [{_OLD_NAMES.get(name, name): value for name, value in row.items()} for row in read_csv(path)]
     if rows and set(rows[0]) != set(columns):
         raise LongtailError(f"{path} has other columns than {','.join(columns)}: move it away")
+    if wrong := [row["seed"] for row in rows if not re.fullmatch("[0-9]{1,18}", row.get("seed", "0"))]:
+        raise LongtailError(f"{path}: the seed {wrong[0][:40]!r} is no number: mend the file or move it away")
     return rows
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from longtail import runfolder
 from longtail.config import RunConfig
+from longtail.data.files import brief
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
 from longtail.training.jobs import Outcome
@@ -113,7 +114,10 @@ def reproduce(
         if not plan.failed or any(True for cell in plan.cells for _ in plan.finished(cell)):
             yield from plan.report()
     if failed := [outcome for plan in plans for outcome in plan.failed]:
-        told = "; ".join(f"{outcome.job.label}: {outcome.problem}" for outcome in failed)
+        labels: dict[str | None, list[str]] = {}
+        for outcome in failed:
+            labels.setdefault(outcome.problem, []).append(outcome.job.label)
+        told = "; ".join(f"{brief(own)}: {problem}" for problem, own in labels.items())
         raise LongtailError(f"{len(failed)} runs failed, the same command trains them anew: {told}")
 
 

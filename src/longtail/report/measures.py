@@ -72,7 +72,7 @@ class MeasureSet:
     )
 
     def __getitem__(self, key: str) -> Measure:
-        return next(m for m in self.measures if m.key == key)
+        return {measure.key: measure for measure in self.measures}[key]
 
 
 MEASURE_SETS = (
