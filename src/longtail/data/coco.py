@@ -249,8 +249,8 @@ def _cut(
     units, wanted = "images" if groups is None else "groups", " and ".join(cuts)
     if any(not own for own in rows.values()):
         raise LongtailError(
-            f"{name} has no category with the {len(cuts) + 1} {units} that it takes to split off {wanted}: add images or "
-            "give the splits"
+            f"{name} has no category with the {len(cuts) + 1} {units} that it takes to split off {wanted}: add images "
+            "or give the splits"
         )
     notes = [f"{wanted} {'are' if len(cuts) > 1 else 'is'} cut from the training images, seed {seed}"]
     if whole:
