@@ -14,6 +14,7 @@ import cifar_epoch
 import detection_ap
 import difficulty_update
 import import_time
+import many_classes
 import sampler
 import video
 from common import Row, cores, hardware, save
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "cdbw_step": cdbw_step.benchmark,
     "difficulty_update": difficulty_update.benchmark,
     "import_time": import_time.benchmark,
+    "many_classes": many_classes.benchmark,
     "cifar_epoch": cifar_epoch.benchmark,
     "detection_ap": detection_ap.benchmark,
     "video": video.benchmark,
