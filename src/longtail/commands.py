@@ -380,7 +380,7 @@ class Doctor:
     """Check the installation and the machine."""
 
     def run(self) -> int:
-        from longtail.training.doctor import doctor
+        from longtail.doctor import doctor
 
         healthy = True
         for ok, line in doctor():

@@ -13,7 +13,7 @@ from PIL import Image
 from longtail.data import load_data, make_loader
 from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
 from longtail.errors import LongtailError
-from longtail.tasks.inspect import inspect, mirror_twins
+from longtail.inspection.images import describe_images, mirror_twins
 from longtail.training.config import RunConfig
 
 
@@ -113,14 +113,14 @@ def test_names_that_differ_in_a_side_alone_are_told(names: list[str], pairs: int
 def test_inspection_warns_by_names_and_by_pictures_until_nothing_is_mirrored(tmp_path: Path) -> None:
     named = arrows(tmp_path / "named", ("turn left", "turn right"))
     numbered = arrows(tmp_path / "numbered", ("class 1", "class 2"))
-    lines = list(inspect(load_data(f"folder:{named}")))
+    lines = list(describe_images(load_data(f"folder:{named}")))
     assert [line for line in lines if line.startswith("warning LT004") and "turn left / turn right" in line]
-    lines = list(inspect(load_data(f"folder:{numbered}")))
+    lines = list(describe_images(load_data(f"folder:{numbered}")))
     (warning,) = [line for line in lines if "mirror" in line]
     assert warning.startswith("warning LT004") and "by their names" not in warning
     assert "mirrored class 1 looks like class 2" in warning and "--augment no-flip" in warning
     for name in ("no-flip", "crop", "none"):
-        lines = list(inspect(load_data(f"folder:{named}", augment=name)))
+        lines = list(describe_images(load_data(f"folder:{named}", augment=name)))
         assert not [line for line in lines if "mirror" in line]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from data.pictures import fill
 from longtail.data import load_data
-from longtail.tasks.inspect import inspect
+from longtail.inspection.images import describe_images
 
 
 def notes(folder: Path) -> list[str]:
-    return [line for line in inspect(load_data(f"folder:{folder}"), verify=True) if "byte copies" in line]
+    return [line for line in describe_images(load_data(f"folder:{folder}"), verify=True) if "byte copies" in line]
 
 
 def test_copies_across_splits_and_classes_are_told(tmp_path: Path) -> None:

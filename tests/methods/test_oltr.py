@@ -15,7 +15,7 @@ from torch import nn
 from longtail.methods._memory import MemoryHead, ModulatedAttention, centroid_loss, squash
 from longtail.training.apply import evaluate, export
 from longtail.training.config import RunConfig
-from longtail.training.files import load_weights, read_csv
+from longtail.training.files import load_tensors, read_csv
 from longtail.training.run import train
 
 
@@ -154,7 +154,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
 
 def test_both_stages_run_and_the_model_has_attention_and_memory(run) -> None:
     assert [row["stage"] for row in read_csv(run / "history.csv")] == ["plain", "memory", "memory"]
-    weights = load_weights(run / "model.safetensors")
+    weights = load_tensors(run / "model.safetensors")
     assert bool(weights["fc.active"]) and weights["fc.centroids"].any() and weights["fc.known"].all()
     assert weights["blocks.1.out.weight"].any()  # it has learnt
     assert all(math.isfinite(float(row["train_loss"])) for row in read_csv(run / "history.csv"))

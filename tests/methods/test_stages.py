@@ -14,7 +14,7 @@ from longtail.methods.lws import ScaledHead
 from longtail.training import run as training
 from longtail.training.apply import evaluate, export
 from longtail.training.config import RunConfig
-from longtail.training.files import load_weights, read_csv
+from longtail.training.files import load_tensors, read_csv
 from training.folders import assert_same_run
 
 SMALL: dict[str, Any] = {
@@ -124,7 +124,7 @@ def test_the_saved_model_can_be_exported(whole, tmp_path, method):
 @pytest.mark.parametrize("bn_mode", ["frozen", "adapt"])
 def test_crt_trains_a_new_classifier_and_nothing_else(tmp_path, bn_mode):
     (loop,) = train(tmp_path, "crt", f"bn_mode={bn_mode}", **NORM)
-    moved = changed(loop.before, load_weights(tmp_path / "model.safetensors"))
+    moved = changed(loop.before, load_tensors(tmp_path / "model.safetensors"))
     statistics = {n for n in moved if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     assert moved - statistics == {"fc.weight", "fc.bias"}
     assert bool(statistics) == (bn_mode == "adapt")
@@ -133,7 +133,7 @@ def test_crt_trains_a_new_classifier_and_nothing_else(tmp_path, bn_mode):
 
 def test_lws_trains_one_factor_a_class_and_starts_from_stage_1(tmp_path):
     (loop,) = train(tmp_path, "lws", **NORM)
-    assert changed(loop.before, load_weights(tmp_path / "model.safetensors")) == {"fc.scale"}
+    assert changed(loop.before, load_tensors(tmp_path / "model.safetensors")) == {"fc.scale"}
     assert loop.before["fc.scale"].tolist() == [1] * 10
     linear, x = nn.Linear(6, 10), torch.randn(3, 6)
     assert torch.equal(ScaledHead(linear)(x), linear(x))
@@ -148,7 +148,7 @@ def test_the_learning_rate_starts_anew_in_stage_2(whole):
 
 def test_a_difficulty_that_is_deferred_for_ever_trains_as_its_base_does(whole, tmp_path):
     train(tmp_path, "cdb-w", "defer=1")
-    deferred, plain = (load_weights(run / "model.safetensors") for run in (tmp_path, whole("ce")))
+    deferred, plain = (load_tensors(run / "model.safetensors") for run in (tmp_path, whole("ce")))
     assert not changed(plain, deferred)
     assert len(read_csv(tmp_path / "difficulty.csv")) == 4 * 10  # measured all the same
 
@@ -160,7 +160,7 @@ def test_the_default_is_deferred_to_the_first_step_of_the_learning_rate(tmp_path
     train(tmp_path / "given", "cdb-w", f"defer={defer}", **options)
     stages = [row["stage"] for row in read_csv(tmp_path / "default/history.csv")]
     assert stages == (["plain"] * 3 + ["weighted"] if defer != "0" else ["train"] * 4)
-    ours, theirs = (load_weights(tmp_path / run / "model.safetensors") for run in ("default", "given"))
+    ours, theirs = (load_tensors(tmp_path / run / "model.safetensors") for run in ("default", "given"))
     assert not changed(ours, theirs)
 
 
@@ -171,7 +171,7 @@ def test_the_difficulty_of_stage_2_starts_from_what_stage_1_has_learnt(tmp_path)
 
 
 def test_tau_norm_is_plain_training_until_the_end(whole, tmp_path):
-    plain, finished = (load_weights(whole(method) / "model.safetensors") for method in ("ce", "tau-norm"))
+    plain, finished = (load_tensors(whole(method) / "model.safetensors") for method in ("ce", "tau-norm"))
     metrics = training.RunFolder(whole("tau-norm")).metrics
     tau = metrics["last"]["found"]["tau"]
     (weight,) = (name for name in changed(plain, finished) if name.endswith("weight"))
@@ -185,12 +185,12 @@ def test_tau_norm_is_plain_training_until_the_end(whole, tmp_path):
 
 
 def test_ncm_is_plain_training_until_the_end(whole):
-    plain, finished = (load_weights(whole(method) / "model.safetensors") for method in ("ce", "ncm"))
+    plain, finished = (load_tensors(whole(method) / "model.safetensors") for method in ("ce", "ncm"))
     extra = {"center", "means", "offset", "found"}
     assert {n.rpartition(".")[2] for n in finished.keys() - {k.replace(".linear", "") for k in plain}} >= extra
     finished = {name.replace(".linear", ""): value for name, value in finished.items()}
     assert changed(plain, {name: finished[name] for name in plain}) == set()
-    best = load_weights(whole("ncm") / "model_best.safetensors")
+    best = load_tensors(whole("ncm") / "model_best.safetensors")
     assert all(bool(value) for name, value in best.items() if name.endswith("found"))
 
 
@@ -203,5 +203,5 @@ def test_fewer_epochs_than_stages(tmp_path, epochs):
 
 def test_the_last_weights_are_not_those_of_the_best_epoch(tmp_path):
     train(tmp_path, "ce", lr=1e-12, epochs=2)  # nothing is learnt: epoch 1 stays the best
-    last, best = (load_weights(tmp_path / name) for name in ("model.safetensors", "model_best.safetensors"))
+    last, best = (load_tensors(tmp_path / name) for name in ("model.safetensors", "model_best.safetensors"))
     assert changed(last, best)

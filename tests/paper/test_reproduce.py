@@ -15,7 +15,7 @@ from longtail.errors import LongtailError
 from longtail.paper import reproduce, table1
 from longtail.paper.columns import CIFAR100_100
 from longtail.paper.merge import main as merge
-from longtail.paper.results import CELLS, RUNS, comparison
+from longtail.paper.results import CELLS, RUNS, beside_paper
 
 HEADER = "table,column,row,n,mean,std,paper,hardware,seconds,command"
 
@@ -110,7 +110,7 @@ def test_the_papers_numbers_stand_only_beside_runs_of_its_protocol() -> None:
     for column in (table1.RECIPE.columns[0], CIFAR100_100):
         cell = table1.RECIPE.cell(column, ce)
         for scale in ("full", "small", "smoke"):
-            [row] = comparison("title", [cell], lambda cell: (), scale=scale).rows
+            [row] = beside_paper("title", [cell], lambda cell: (), scale=scale).rows
             found[column.name, scale] = row[1]
     assert list(found.values()) == ["8.59 ± 0.41", "8.59 ± 0.41", "-", "61.79", "-", "-"]
 

@@ -16,7 +16,7 @@ from longtail.tasks.image import ImageTask
 from longtail.training import run as training
 from longtail.training import setup
 from longtail.training.config import RunConfig
-from longtail.training.files import load_weights, read_csv, read_json
+from longtail.training.files import load_tensors, read_csv, read_json
 
 SMALL: dict[str, Any] = {
     "data": "digits", "model": "lenet5-classic", "image_size": 16, "imbalance": 10, "epochs": 3, "batch_size": 128,
@@ -54,7 +54,7 @@ def test_a_held_out_split_changes_nothing_but_the_selection(tmp_path, monkeypatc
     assert "val" not in read_json(tmp_path / "without" / "metrics.json")
     assert train(tmp_path / "with", "source=train", "measure=soft") == rows
     assert "val" in read_json(tmp_path / "with" / "metrics.json")
-    one, other = (load_weights(tmp_path / name / "model.safetensors") for name in ("without", "with"))
+    one, other = (load_tensors(tmp_path / name / "model.safetensors") for name in ("without", "with"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 

@@ -18,7 +18,7 @@ from longtail.report.measures import measure_set
 from longtail.report.statistics import Spread, rounded, spread
 from longtail.training.files import intact, open_lock, read_csv, read_json, write_csv
 
-__all__ = ["CELLS", "RUNS", "comparison", "merge", "write_results"]
+__all__ = ["CELLS", "RUNS", "beside_paper", "merge", "write_results"]
 
 CELLS = ("table", "column", "row", "n", "mean", "std", "paper", "hardware", "seconds", "command")
 RUNS = (
@@ -153,7 +153,7 @@ def _order() -> Iterator[tuple[str, str, str]]:
                 yield name, column.name, row.name
 
 
-def comparison(title: str, cells: Sequence[Cell], finished: Finished, *, scale: str) -> Table:
+def beside_paper(title: str, cells: Sequence[Cell], finished: Finished, *, scale: str) -> Table:
     """A line a row: what we measured, and what the paper prints where ``scale`` leaves the protocol as it is."""
     cells = [cell if cell.column.is_full(scale) else dataclasses.replace(cell, paper="") for cell in cells]
     rows = []

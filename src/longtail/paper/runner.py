@@ -317,7 +317,7 @@ class _Plan:
         return " ".join([*words, "--out OUT"])
 
     def report(self) -> Iterator[str]:
-        from longtail.paper.results import comparison
+        from longtail.paper.results import beside_paper
         from longtail.report import format_table, write_report
 
         for folder, cells in self._folders():
@@ -325,7 +325,7 @@ class _Plan:
                 yield ""
                 mine = [cell for cell in cells if cell.column.name == column]
                 caption = self._caption(mine[0].column)
-                yield format_table(comparison(caption, mine, self.finished, scale=self.scale))
+                yield format_table(beside_paper(caption, mine, self.finished, scale=self.scale))
             yield f"report: {write_report(self.out / folder).html}"
         yield f"results: {self.out / 'paper.csv'}, a line a cell; {self.out / 'runs.csv'}, a line a run"
         if self.figure:

@@ -432,10 +432,10 @@ class DetectionTask(Task):
         found: list[Finding] | None = None,
     ) -> Iterator[str]:
         """Images and instances of every category, frequency groups, a picture; also where photographs are missing."""
-        from longtail.tasks.inspect_boxes import inspect_box_data
+        from longtail.inspection.boxes import describe_boxes
 
         content = load_boxes(data, look=True, **_keywords(options))
-        yield from inspect_box_data(content, picture=picture, verify=verify, found=found)
+        yield from describe_boxes(content, picture=picture, verify=verify, found=found)
 
     def _average_precision(self, part: BoxSplit, found: list[dict[str, Any]], kind: Any) -> dict[str, Any]:
         """Of the whole split on every process."""

@@ -348,14 +348,14 @@ class ImageTask(Task):
     ) -> Iterator[str]:
         """Class counts, imbalance, shot groups, splits, what would be hard, and a picture."""
         from longtail.data.listed import counts_of_lists
-        from longtail.tasks.inspect import inspect
+        from longtail.inspection.images import describe_images
 
         try:
             content = load_data(data, **options.keywords(cls.options))
         except LongtailError:
             yield from counts_of_lists(data)  # what is known although files are missing
             raise
-        yield from inspect(content, picture=picture, verify=verify, found=found)
+        yield from describe_images(content, picture=picture, verify=verify, found=found)
 
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
         scores = {name: values.tolist() for name, values in per_class_scores(confusion).items()}

@@ -33,13 +33,13 @@ __all__ = [
     "intact",
     "json_text",
     "load_state",
-    "load_weights",
+    "load_tensors",
     "locked",
     "open_lock",
     "read_csv",
     "read_json",
     "save_state",
-    "save_weights",
+    "save_tensors",
     "write_csv",
     "write_json",
     "write_table",
@@ -161,13 +161,13 @@ def load_state(path: Path) -> dict[str, Any]:
         raise LongtailError(f"{path} is damaged ({reason}): remove it to start again from epoch 1") from None
 
 
-def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
+def save_tensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write a safetensors file."""
     content = safetensors.torch.save(weights)
     atomic(path, lambda p: p.write_bytes(content))
 
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except OSError as error:

@@ -29,11 +29,11 @@ from longtail.training.files import (
     atomic,
     digest_of,
     load_state,
-    load_weights,
+    load_tensors,
     locked,
     read_json,
     save_state,
-    save_weights,
+    save_tensors,
     write_csv,
     write_json,
 )
@@ -320,7 +320,7 @@ class RunFolder:
         folder.mkdir(exist_ok=True)
         name = runfolder.best_checkpoint(state["best"]["epoch"])
         if best is not None:
-            save_weights(self.path / name, best)
+            save_tensors(self.path / name, best)
             self._files[name] = digest_of(self.path / name)
         self._files = {
             f: d for f, d in self._files.items() if f == name or not f.startswith(f"{runfolder.CHECKPOINT}/")
@@ -332,7 +332,7 @@ class RunFolder:
                 old.unlink()
 
     def best_weights(self, epoch: int) -> dict[str, torch.Tensor]:
-        return load_weights(self.path / runfolder.best_checkpoint(epoch))
+        return load_tensors(self.path / runfolder.best_checkpoint(epoch))
 
     def save_picture(self, name: str, pixels: torch.Tensor) -> None:
         """Write uint8 ``[3, H, W]`` as PNG."""
@@ -375,10 +375,10 @@ class RunFolder:
             predictions: ``test_predictions.safetensors``: of each test sample, ``[N]``, its ``sample`` (a number that
                 is the same in every run), ``target`` and ``predicted`` class.
         """
-        save_weights(self.path / runfolder.LAST_WEIGHTS, last)
-        save_weights(self.path / runfolder.BEST_WEIGHTS, best)
+        save_tensors(self.path / runfolder.LAST_WEIGHTS, last)
+        save_tensors(self.path / runfolder.BEST_WEIGHTS, best)
         if predictions is not None:
-            save_weights(self.path / runfolder.PREDICTIONS, predictions)
+            save_tensors(self.path / runfolder.PREDICTIONS, predictions)
         per_class = [{"split": s} | row for s, e in tables.items() for row in e.per_class]
         write_csv(self.path / runfolder.PER_CLASS, runfolder.COLUMNS[runfolder.PER_CLASS], per_class)
         confusion = [

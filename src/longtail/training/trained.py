@@ -14,7 +14,7 @@ from longtail.data.record import SplitRecord, check_splits
 from longtail.errors import LongtailError
 from longtail.tasks.base import Task, task_class
 from longtail.training.best import run_of
-from longtail.training.files import load_weights, read_json
+from longtail.training.files import load_tensors, read_json
 from longtail.training.folder import RunFolder
 
 __all__ = ["Trained", "load_run"]
@@ -52,7 +52,7 @@ class Trained:
         path = folder.path / runfolder.WEIGHTS[which]
         folder.verify(runfolder.DATA, path.name)
         try:
-            model.load_state_dict(load_weights(path))
+            model.load_state_dict(load_tensors(path))
         except RuntimeError as error:
             raise LongtailError(f"{path} does not fit the run's model ({error}): train the run again") from None
         self.model: nn.Module = model.to(self.device).eval()

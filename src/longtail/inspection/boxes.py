@@ -12,12 +12,12 @@ from longtail.data.boxes import BoxData, inspect_boxes
 from longtail.errors import LongtailError
 from longtail.palette import BLUE, ORANGE, VERMILION
 
-__all__ = ["inspect_box_data"]
+__all__ = ["describe_boxes"]
 
 _GROUPS = {"f": ("frequent", BLUE), "c": ("common", ORANGE), "r": ("rare", VERMILION)}
 
 
-def inspect_box_data(
+def describe_boxes(
     data: BoxData, *, picture: Path | None = None, verify: bool = False, found: list[Finding] | None = None
 ) -> Iterator[str]:
     """Lines that describe a detection data set; draws the images and instances of its categories.

@@ -22,13 +22,13 @@ from longtail.metrics._confusion import Confusion
 from longtail.palette import BLUE, ORANGE, VERMILION
 from longtail.shots import FEW, MANY, classes_by_shot
 
-__all__ = ["guess_difficulty", "inspect", "mirror_twins"]
+__all__ = ["describe_images", "guess_difficulty", "mirror_twins"]
 
 SIDE = 16
 PER_CLASS = 50
 
 
-def inspect(
+def describe_images(
     data: ImageData, *, picture: Path | None = None, verify: bool = False, found: list[Finding] | None = None
 ) -> Iterator[str]:
     """Lines that describe a data set; draws its class counts and the guessed difficulty.

@@ -1,0 +1,1 @@
+"""What ``longtail inspect`` tells of a data set before anything is trained: counts, findings, and a picture."""
