@@ -420,3 +420,21 @@ def test_a_real_browser_shows_the_page(report, tmp_path, width):
         pixels = np.asarray(image.convert("L"))
     drawn = [bool((band < 128).any()) for band in np.array_split(pixels[:5000], 25)]
     assert sum(drawn) >= 23
+
+
+def test_checks_are_told_alike_on_the_page_and_for_programs(tmp_path):
+    """Class names come from folders: what a check says of them is escaped, though some words are kept whole."""
+    names = ["<b>bold</b>", "a & b", "cdb-w", *(f"class {i}" for i in range(7))]
+    for method in ("ce", "cb"):
+        write_run(tmp_path / method / "seed-0", method=method, names=names, val_per_class=[0, 0, 0, *[20] * 7])
+    report = write_report(tmp_path)
+    rows = json.loads((tmp_path / "checks.json").read_text(encoding="utf-8"))
+    assert report.checks == tmp_path / "checks.json"
+    assert [row["code"] for row in rows] == [finding.code for finding in report.findings]
+    assert {"LT006", "LT101", "LT103"} <= {row["code"] for row in rows}
+    page = Page(report.html)
+    assert "b" not in page.tags
+    text = " ".join(page.text.replace("\N{MINUS SIGN}", "-").split())
+    for row in rows:
+        told = f"{row['severity']} {row['code']} {row['title']}: {row['seen']}. {row['todo']} Why: {row['why']}"
+        assert told in text and row["page"] in text
