@@ -6,6 +6,7 @@ import json
 import shutil
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -193,6 +194,26 @@ def test_the_forms_of_a_yaml(text: str, tmp_path: Path) -> None:
         assert len(data.test) == 3
 
 
+def test_a_test_split_that_is_named_and_not_there_is_a_note(tmp_path: Path) -> None:
+    write_yolo(tmp_path, photos())
+    with (tmp_path / "data.yaml").open("a") as file:
+        file.write("test: ../test/images\n")
+    data = load_boxes(f"yolo:{tmp_path}")
+    assert boxes(data) == expected()
+    assert "data.yaml names a test split, ../test/images, which is not there" in data.notes
+
+
+def test_a_photograph_that_its_exif_turns_is_noted(tmp_path: Path) -> None:
+    write_yolo(tmp_path, photos())
+    file = tmp_path / "images" / "train" / "train0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (32, 40)).save(file, exif=exif)  # upright it is 40 x 32
+    data = load_boxes(f"yolo:{tmp_path}")
+    assert boxes(data) == expected()
+    assert any("1 photographs of data.yaml are turned or mirrored" in note for note in data.notes)
+
+
 def test_a_class_called_no_is_no_boolean(tmp_path: Path) -> None:
     write_yolo(tmp_path, photos())
     yaml(tmp_path, "train: images/train\nval: images/val\nnames: [no, yes, 007]\n")
@@ -258,7 +279,8 @@ def test_labels_that_are_nowhere_are_not_taken_for_background(tmp_path: Path) ->
 
 def test_accents_of_either_form_find_their_labels(tmp_path: Path) -> None:
     write_yolo(tmp_path, photos())
-    for folder, end, form in (("images", "png", "NFD"), ("labels", "txt", "NFC")):
+    accents: tuple[tuple[str, str, Literal["NFD", "NFC"]], ...] = (("images", "png", "NFD"), ("labels", "txt", "NFC"))
+    for folder, end, form in accents:
         file = tmp_path / folder / "train" / f"train0.{end}"
         file.rename(file.with_name(unicodedata.normalize(form, f"é.{end}")))
     own = boxes(load_boxes(f"yolo:{tmp_path}"))
@@ -318,6 +340,16 @@ def test_xmls_in_folders_of_splits(images: str, tmp_path: Path) -> None:
     assert len(data.test) == 3
 
 
+def test_the_lists_of_a_download_count_from_the_folder_above_it_too(tmp_path: Path) -> None:
+    write_voc(tmp_path / "VOCdevkit" / "VOC2012", photos())
+    data = load_boxes(f"voc:{tmp_path}")
+    assert boxes(data) == expected()
+    assert len(data.test) == 3
+    write_voc(tmp_path / "VOCdevkit" / "VOC2007", photos())
+    with pytest.raises(LongtailError, match="has VOCdevkit/VOC2007, VOCdevkit/VOC2012: give one as voc:"):
+        load_boxes(f"voc:{tmp_path}")
+
+
 def test_coordinates_from_0_are_told_from_pixels_from_1(tmp_path: Path) -> None:
     write_voc(tmp_path, photos())
     file = tmp_path / "Annotations" / "train0.xml"
@@ -338,7 +370,10 @@ def test_difficult_objects_are_ignored_as_crowds_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (("<annotation>", '<!DOCTYPE a [<!ENTITY x "y">]><annotation>'), "declares a document type"),
+        (
+            ("<annotation>", '<!DOCTYPE a [<!ENTITY x "y">]><annotation>'),
+            "train0.xml cannot be read: it declares a document type",
+        ),
         (("</annotation>", ""), "train0.xml is no XML"),
         (("<xmax>12</xmax>", ""), r"train0.xml object 1: 'no xmax' is no number"),
         (("<xmax>12</xmax>", "<xmax>2</xmax>"), r"annotation Annotations/train0.xml object 1 .*has no area"),

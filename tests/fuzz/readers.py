@@ -266,6 +266,34 @@ def read_lvis(folder: Path) -> Any:
     _look(load_boxes(f"lvis:{folder}", val_fraction=0.3, masks=True, broken="refuse"))
 
 
+def _labels(layout: str, endings: tuple[str, ...]) -> Callable[[Path], list[Path]]:
+    def make(folder: Path) -> list[Path]:
+        from data.label_tools import LAYOUTS, photos
+
+        LAYOUTS[layout](folder, photos())
+        return [path for path in sorted(folder.rglob("*")) if path.suffix in endings]
+
+    return make
+
+
+def _read_labels(name: str) -> Callable[[Path], Any]:
+    def read(folder: Path) -> Any:
+        from longtail.data import load_boxes
+
+        _look(load_boxes(f"{name}:{folder}", masks=name != "voc", broken="skip"))
+
+    return read
+
+
+for _name, _layout, _endings in (
+    ("coco", "a JSON in each split", (".json",)),
+    ("yolo", "yolo", (".yaml", ".txt")),
+    ("voc", "voc", (".xml", ".txt")),
+    ("labelme", "labelme", (".json",)),
+):
+    reader(f"{_name}, {_layout}", _labels(_layout, _endings), share=300)(_read_labels(_name))
+
+
 def _results(folder: Path) -> list[Path]:
     found = [
         {"image_id": 1 + k % 4, "category_id": (3, 5)[k % 2], "bbox": [2, 2, 4, 4], "score": k / 8}

@@ -501,7 +501,8 @@ def unknown_data_set(spec: str) -> LongtailError:
         return LongtailError(f"unknown data set {spec!r}: for a Hugging Face data set write hf:{spec}")
     if place.is_dir():
         return LongtailError(
-            f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}"
+            f"unknown data set {spec!r}: for a folder of images write folder:{spec}, for one of clips clips:{spec}, "
+            "for one with boxes coco:, yolo:, voc: or labelme: before it"
         )
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
     hint = f"did you mean {close[0]}? " if close else ""

@@ -103,8 +103,8 @@ def load_boxes(
     if {"test", "val"} <= set(parts) and val_fraction is not None:
         notes.append("val_fraction is not used: the data have a val split of their own")
     groups = _groups(parts, group_by, place, notes)
-    unsplit = set(parts) == {"train"}
-    if "test" not in parts and "val" in parts:
+    unsplit, moved = set(parts) == {"train"}, "test" not in parts and "val" in parts
+    if moved:
         parts["test"] = parts.pop("val")
         if record is None or record.in_memory:
             notes.append("there is no test split: the given val split is the test split, a new val is cut from train")
@@ -120,6 +120,8 @@ def load_boxes(
         cut, told = _cut(train, {"val": val_fraction or VAL_FRACTION}, data_seed, groups, spec)
         parts, notes = parts | cut, notes + told
     elif "val" not in parts:
+        if not moved:
+            notes.append("there is no val split: it is cut from train")
         rows = cut_images(train.labels_per_image(), val_fraction or VAL_FRACTION, data_seed, spec)
         parts["train"], parts["val"] = (train.subset(own) for own in rows)
     absent = [train.categories[c]["name"] for c, n in enumerate(parts["train"].image_counts()) if n == 0]

@@ -95,8 +95,10 @@ def _annotation(file: str) -> ET.Element | None:
         root = ET.fromstring(content, parser=ET.XMLParser(target=_Tree()))
     except OSError as error:
         raise LongtailError(f"{file} cannot be read: {error.strerror}") from None
-    except (ET.ParseError, ValueError, LookupError) as error:
+    except ET.ParseError as error:
         raise LongtailError(f"{file} is no XML ({str(error)[:100]}): it may be cut off") from None
+    except (ValueError, LookupError) as error:
+        raise LongtailError(f"{file} cannot be read: {str(error)[:100]}") from None
     return root if root.tag == "annotation" else None
 
 
@@ -127,6 +129,7 @@ def _text(element: ET.Element | None, name: str) -> str:
 
 def _image_sets(place: Path, files: Sequence[str]) -> dict[str, list[str]]:
     """The XMLs of the lists in ``ImageSets/Main``; empty: there are none."""
+    place = _with_lists(place)
     folder = place / "ImageSets" / "Main"
     lists = {s: f for s in (*SPLIT_NAMES, "trainval") if (f := folder / f"{s}.txt").is_file()}
     if "train" not in lists and "trainval" in lists and "val" not in lists:
@@ -136,7 +139,8 @@ def _image_sets(place: Path, files: Sequence[str]) -> dict[str, list[str]]:
         return {}
     if "train" not in lists:
         raise LongtailError(f"{folder} has no train.txt")
-    known = {nfc(os.path.splitext(os.path.basename(file))[0]): file for file in files}
+    own = [file for file in files if Path(file).parent == place / "Annotations"] or files
+    known = {nfc(os.path.splitext(os.path.basename(file))[0]): file for file in own}
     found: dict[str, list[str]] = {}
     for split, file in lists.items():
         names = [nfc(line.strip()) for line in read_text(file).splitlines() if line.strip()]
@@ -149,6 +153,19 @@ def _image_sets(place: Path, files: Sequence[str]) -> dict[str, list[str]]:
             raise LongtailError(f"{file}: {told}")
         found[split] = [known[name] for name in dict.fromkeys(ids)]
     return found
+
+
+def _with_lists(place: Path) -> Path:
+    """The folder with ``ImageSets``: the place itself, or the only one below ``VOCdevkit``.
+
+    Raises:
+        LongtailError: there are several.
+    """
+    below = [place, *(other.parent for deep in ("*", "*/*") for other in sorted(place.glob(f"{deep}/ImageSets")))]
+    found = [other for other in below if (other / "ImageSets" / "Main").is_dir()]
+    if len(found) > 1 and found[0] != place:
+        raise LongtailError(f"{place} has {brief([shown(str(f), place) for f in found])}: give one as voc:{found[0]}")
+    return found[0] if found else place
 
 
 def _image_folders(folder: str, folders: Folders) -> Iterator[str]:

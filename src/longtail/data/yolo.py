@@ -55,6 +55,7 @@ def find_yolo(place: Path) -> dict[str, Callable[[], Entries]]:
         pictures = {s: found for s in SPLIT_NAMES if (found := _pictures(told, s, file, passed, notes)) is not None}
         if "train" not in pictures:
             raise LongtailError(f"{file} names no train: write where the photographs are that are trained on")
+    passed.other.pop(".txt", None)  # labels beside their photographs
     notes += passed.notes("image")
     categories = [{"id": c, "name": name} for c, name in names.items()]
     entries = {}
@@ -168,8 +169,14 @@ def _pictures(told: Mapping[str, Any], split: str, file: Path, passed: Passed, n
         raise LongtailError(f"{file}: {keys[0]} and path must be paths")
     for place in places:
         where, looked = _located(place, base, file.parent)
+        if where is None and split == "test":  # exports name it whether there is one or not
+            notes.append(f"{file.name} names a test split, {place}, which is not there")
+            return None
         if where is None:
-            raise LongtailError(f"{file}: {keys[0]} is {place}, and there is no {' and no '.join(map(str, looked))}")
+            tried = " and no ".join(map(str, looked))
+            raise LongtailError(
+                f"{file}: {keys[0]} is {place}, and there is no {tried}: write it from the YAML's folder"
+            )
         found += images_below(where, passed) if where.is_dir() else _listed_in(where, looked[0].parent)
     if not found:
         raise LongtailError(f"{file}: {keys[0]} has no photograph, in {brief(places)}")
@@ -268,7 +275,7 @@ def _entries(
 ) -> Entries | None:
     """A split; None: a test split that keeps its answers."""
     labels, images, annotations, faults = _Labels(), [], [], list[str]()
-    empty, doubled, clipped = 0, 0, 0
+    empty, doubled, clipped, known = 0, 0, 0, {category["id"] for category in categories}
     for picture in pictures:
         identity = shown(picture, root)
         images.append({"id": identity, "file_name": os.path.abspath(picture)})
@@ -285,7 +292,7 @@ def _entries(
             where = f"{shown(label or '', root)} line {line}"
             try:
                 category, values = _line(words, keypoints)
-                if category not in range(len(categories)) and not any(category == c["id"] for c in categories):
+                if category not in known:
                     raise LongtailError(f"class {category} is beyond the {len(categories)} names")
             except LongtailError as error:
                 faults.append(f"{where}: {error}")
