@@ -14,6 +14,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
+    <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
 ``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs),
@@ -47,7 +48,7 @@ from method_measurements import measurements  # noqa: E402
 
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start|checks"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|checks|data"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -198,6 +199,18 @@ def checks_table() -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def data_table() -> str:
+    """One line a data set of the catalogue."""
+    from longtail.data.catalogue import CATALOGUE
+
+    lines = ["| `DATA` | what it is | `--task` | default network, pixels, epochs |", "|---|---|---|---|"]
+    for entry in CATALOGUE.values():
+        network = f"`{entry.training['model']}`, {entry.training['image_size']}, {entry.training['epochs']}"
+        name = f"{entry.name}:{entry.place}" if entry.place else entry.name
+        lines.append(f"| `{name}` | {entry.about} | `{entry.task}` | {network} |")
+    return "".join(f"{line}\n" for line in lines).replace(":[DIR]", "[:DIR]")
+
+
 def fill(text: str, root: Path = ROOT) -> str:
     """The page's text with every pair of markers filled."""
     results = Results(root / "results")
@@ -208,6 +221,8 @@ def fill(text: str, root: Path = ROOT) -> str:
             table = benchmarks_table(read(root / "results" / "benchmarks.csv"))
         elif kind == "checks":
             table = checks_table()
+        elif kind == "data":
+            table = data_table()
         elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()

@@ -16,10 +16,13 @@ from longtail import runfolder
 from longtail.advice import Finding, as_json, json_of
 from longtail.atomic import atomic
 from longtail.config import DataOptions, RunConfig
+from longtail.data.catalogue import known
 from longtail.errors import LongtailError
 from longtail.output import is_main, report_on, say, say_metrics, warn
 
 __all__ = ["COMMANDS"]
+
+_DATA = arg(metavar="DATA", help=f"Data set as NAME[:PATH]: {', '.join(known())}.")
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -29,13 +32,13 @@ class Train(RunConfig):
     """Train one method and fill a run folder.
 
     Args:
-        data: Data set as ``NAME[:PATH]``, e.g. ``digits``, ``cifar100:DIR``, ``folder:photos``, ``lists:DIR``.
+        data: Data set as ``NAME[:PATH]``.
         out: The run folder; default: ``runs/DATA-METHOD-seed``.
         config: A run folder's ``config.json``: repeat that run; further options override it.
         resume: Continue an unfinished run in ``out``.
     """
 
-    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
+    data: Annotated[Positional[str], _DATA] = ""
     out: Path | None = None
     config: Path | None = None
     resume: bool = True
@@ -72,7 +75,7 @@ class Compare(RunConfig):
         baseline: What the others are compared with; default: ``ce`` if it is there.
     """
 
-    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
+    data: Annotated[Positional[str], _DATA] = ""
     method: Suppress[str] = "ce"
     methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
     seeds: int = 3
@@ -211,7 +214,7 @@ class Inspect(DataOptions):
         checks: Also write what the checks found to this JSON file.
     """
 
-    data: Annotated[Positional[str], arg(metavar="DATA")]
+    data: Annotated[Positional[str], _DATA]
     verify: bool = False
     out: Path = Path("inspect.png")
     checks: Path | None = None

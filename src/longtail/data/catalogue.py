@@ -22,6 +22,7 @@ __all__ = [
     "CATALOGUE",
     "FRAMES",
     "Entry",
+    "entry_of",
     "find_entry",
     "imported",
     "known",
@@ -438,12 +439,18 @@ def find_entry(spec: str) -> Entry:
     Raises:
         LongtailError: no data set of that name.
     """
+    entry = entry_of(spec)
+    if entry is None:
+        raise unknown_data_set(spec)
+    return entry
+
+
+def entry_of(spec: str) -> Entry | None:
+    """As `find_entry`; None: no data set of that name."""
     name, _ = parse_spec(spec)
     if name not in CATALOGUE:
         _load_entry_points()
-    if name not in CATALOGUE:
-        raise unknown_data_set(spec)
-    return CATALOGUE[name]
+    return CATALOGUE.get(name)
 
 
 @functools.cache

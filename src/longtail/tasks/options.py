@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from longtail.config import DataOptions, RunConfig
-from longtail.data.catalogue import CATALOGUE, parse_spec
+from longtail.data.catalogue import CATALOGUE, entry_of
 from longtail.data.files import brief
 from longtail.errors import LongtailError
 from longtail.tasks.base import task_class
@@ -28,18 +28,18 @@ def check_options(options: DataOptions, data: str, kind: str) -> None:
     Raises:
         LongtailError: one line that names the option, and what it is for.
     """
-    name = parse_spec(data)[0]
-    if name not in CATALOGUE:
+    entry = entry_of(data)
+    if entry is None:
         return  # no data set of ours: whoever reads it says so
-    known = CATALOGUE[name].options & task_class(kind).options
+    known = entry.options & task_class(kind).options
     for field in dataclasses.fields(DataOptions):
         if field.name in known or getattr(options, field.name) == field.default:
             continue
-        if field.name in CATALOGUE[name].options:
+        if field.name in entry.options:
             raise LongtailError(f"--{field.name.replace('_', '-')} means nothing to --task {kind}: leave it out")
         users = [other.name for other in CATALOGUE.values() if field.name in other.options]
         flag = f"--{field.name.replace('_', '-')}"
-        raise LongtailError(f"{flag} is for {brief(users)}, not for {name}: leave it out")
+        raise LongtailError(f"{flag} is for {brief(users)}, not for {entry.name}: leave it out")
     if options.imbalance_kind is not None and "imbalance_kind" not in _understood(data, options.imbalance):
         raise LongtailError("--imbalance-kind is the law of --imbalance, which is not given: give both or none")
 
@@ -61,9 +61,8 @@ def without_idle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _understood(data: str, imbalance: float | None) -> frozenset[str]:
-    name = parse_spec(data)[0]
-    if name not in CATALOGUE:
+    entry = entry_of(data)
+    if entry is None:
         return frozenset()
-    entry = CATALOGUE[name]
     idle = {"imbalance_kind"} if imbalance is None and entry.imbalance is None else set[str]()
     return entry.options - idle
