@@ -28,6 +28,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from longtail import runfolder
 from longtail.difficulty import ClassDifficulty
 from longtail.training.config import RunConfig
 from longtail.training.files import read_csv
@@ -108,7 +109,7 @@ def use_start(name: str) -> None:
 def measure(config: RunConfig, out: Path) -> tuple[float, float]:
     """Validation scores of one run: last epoch, mean over the last quarter."""
     train(config, out)
-    scores = [float(row["val_balanced_accuracy"]) for row in read_csv(out / "history.csv")]
+    scores = [float(row["val_balanced_accuracy"]) for row in read_csv(out / runfolder.HISTORY)]
     return scores[-1], statistics.fmean(scores[-max(1, len(scores) // 4) :])
 
 
