@@ -93,9 +93,9 @@ def shared_groups(data: DataFacts) -> str:
 
 @check(
     "LT004",
-    "Mirrored images where left and right are classes",
+    "Mirroring where left and right are classes",
     of="data",
-    why="Half of the training images of such a class then carry the other's label.",
+    why="Half of the training samples of such a class then carry the other's label.",
     todo="Use --augment no-flip.",
 )
 def mirrored(data: DataFacts) -> str:
