@@ -416,7 +416,12 @@ def _run_of(folder: Path, *, best: bool, note: Callable[[str], None]) -> Path:
     """The run folder that is meant; says which of a comparison it is."""
     from longtail.training.best import run_of
 
-    run = run_of(folder, best=best)
+    def judge(run: Path) -> dict[str, Any]:
+        from longtail.training.apply import evaluate  # loads the task
+
+        return evaluate(run, split="select")
+
+    run = run_of(folder, best=best, judge=judge)
     if best:
         note(f"the best run on validation data is {run}")
     return run

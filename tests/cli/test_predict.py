@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from longtail.cli import main
 from longtail.errors import LongtailError
-from longtail.training.apply import predict
+from longtail.training.apply import evaluate, predict
 from longtail.training.best import best_run, run_of
 from training.folders import DIGITS, snapshot
 
@@ -220,4 +221,7 @@ def test_a_selection_split_of_its_own_decides(tmp_path):
         metrics = json.loads((run / "metrics.json").read_text())
         metrics["val"]["per_class"] = [val] * 10
         (run / "metrics.json").write_text(json.dumps(metrics))
-    assert scores[best_run(tmp_path)] == max(scores.values())
+    judge = functools.partial(evaluate, split="select")
+    assert scores[best_run(tmp_path, judge=judge)] == max(scores.values())
+    with pytest.raises(LongtailError, match="is not judged on its selection split"):
+        best_run(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from longtail import LongtailError
 from longtail.cli import main
 from longtail.data.catalogue import CATALOGUE
-from longtail.tasks.base import task_class
+from longtail.tasks import task_class
 from longtail.tasks.options import check_options
 from longtail.training.config import DataOptions, RunConfig
 from longtail.training.configfile import read_config

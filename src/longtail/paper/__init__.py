@@ -3,6 +3,7 @@
 One module a table or figure, each with a ``RECIPE``; `reproduce` finds it by its name.
 """
 
-from longtail.paper.runner import find_recipe, recipe_names, reproduce
+from longtail.paper.catalogue import find_recipe, recipe_names
+from longtail.paper.runner import reproduce
 
 __all__ = ["find_recipe", "recipe_names", "reproduce"]

@@ -143,7 +143,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _order() -> Iterator[tuple[str, str, str]]:
     from longtail.paper.base import Table as PaperTable
-    from longtail.paper.runner import find_recipe, recipe_names
+    from longtail.paper.catalogue import find_recipe, recipe_names
 
     for name in recipe_names():
         recipe = find_recipe(name)

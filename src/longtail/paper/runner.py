@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import itertools
-import pkgutil
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,23 +13,10 @@ from longtail.config import RunConfig
 from longtail.data.files import brief
 from longtail.errors import LongtailError
 from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
+from longtail.paper.catalogue import find_recipe, recipe_names
 from longtail.training.jobs import Outcome
 
-__all__ = ["find_recipe", "recipe_names", "reproduce"]
-
-
-def recipe_names() -> list[str]:
-    """Names of all tables and figures that can be reproduced, and ``comparison``."""
-    package = importlib.import_module("longtail.paper")
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [name for name in modules if re.fullmatch(r"(table|figure)\d+|comparison", name)]
-
-
-def find_recipe(name: str) -> Table | Figure:
-    """The ``RECIPE`` of the module of that name."""
-    if name not in recipe_names():
-        raise LongtailError(f"unknown table or figure {name!r}: known are {', '.join(recipe_names())}")
-    return importlib.import_module(f"longtail.paper.{name}").RECIPE
+__all__ = ["reproduce"]
 
 
 def reproduce(
@@ -231,7 +215,7 @@ class _Plan:
 
     def _check_data(self, cells: Sequence[Cell]) -> None:
         """Say before the first run what would be missing at a later one."""
-        from longtail.tasks.base import task_class
+        from longtail.tasks.find import task_class
 
         runs = (
             (self.folder(cell, seed), self.config(cell, seed)) for cell in cells for seed in self._seeds(cell.column)

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import importlib
 import itertools
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,7 +26,7 @@ from longtail.methods import ClassStats, Method, Parts
 from longtail.names import distinct_names
 from longtail.tasks.description import COMMON, Rules, check_description
 
-__all__ = ["Evaluation", "Predictions", "Task", "put_in", "task_class"]
+__all__ = ["Evaluation", "Predictions", "Task", "put_in"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,36 +355,3 @@ def put_in(model: nn.Module, parts: Parts | None, place: tuple[nn.Module, str, n
     if parts.body is not None:
         parts.body(model, head)
     return head
-
-
-def task_class(kind: str) -> type[Task]:
-    """The class that serves ``--task KIND``; ``MODULE:CLASS`` is a task of one's own.
-
-    Raises:
-        LongtailError: there is none.
-    """
-    if ":" in kind:
-        return _own_class(kind)
-    if kind in ("detect", "segment"):
-        from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
-
-        return DetectionTask
-    from longtail.tasks.image import ImageTask
-
-    if kind not in ImageTask.kinds:
-        raise LongtailError(f"--task {kind} is unknown: choose classify, video, detect, segment, or MODULE:CLASS")
-    return ImageTask
-
-
-def _own_class(kind: str) -> type[Task]:
-    module, _, name = kind.partition(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # as ``python -m longtail`` has it
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise LongtailError(f"--task {kind}: {module} cannot be imported ({error})") from None
-    cls = getattr(found, name, None)
-    if not (isinstance(cls, type) and issubclass(cls, Task)):
-        raise LongtailError(f"--task {kind}: {name} of {module} is no class that derives from longtail.tasks.Task")
-    return cls

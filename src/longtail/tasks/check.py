@@ -21,7 +21,8 @@ from longtail.data.catalogue import find_entry
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import get_method
-from longtail.tasks.base import Evaluation, Task, task_class
+from longtail.tasks.base import Evaluation, Task
+from longtail.tasks.find import task_class
 from longtail.tasks.options import check_options
 
 __all__ = ["LAWS", "check_task", "judge", "same"]

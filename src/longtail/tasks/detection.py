@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -31,8 +30,8 @@ from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import box_classifier, create_detector
 from longtail.names import same_classes
-from longtail.rle import mask_api
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
+from longtail.tasks.coco import coco_results
 from longtail.tasks.description import BOXES, Rules
 from longtail.tasks.draw_boxes import beside, draw_objects
 
@@ -488,21 +487,6 @@ def with_categories(part: BoxSplit, name: str, info: Mapping[str, Any]) -> BoxSp
 
 
 _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
-
-
-def coco_results(output: dict[str, Tensor], image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
-    """What a detector found in one image, in COCO's format of results, the best first."""
-    boxes = torch.cat([output["boxes"][:, :2], output["boxes"][:, 2:] - output["boxes"][:, :2]], dim=1)
-    masks = (output["masks"][:, 0] > 0.5).byte().cpu().numpy() if "masks" in output else [None] * len(boxes)
-    results = []
-    for box, score, label, mask in zip(
-        boxes.tolist(), output["scores"].tolist(), output["labels"].tolist(), masks, strict=True
-    ):
-        result = {"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
-        if mask is not None:
-            result["segmentation"] = mask_api().encode(np.asfortranarray(mask))
-        results.append(result)
-    return results
 
 
 def _bare(model: nn.Module) -> nn.Module:

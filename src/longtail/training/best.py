@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from longtail.training.folder import RunFolder
 __all__ = ["best_run", "run_of"]
 
 
-def run_of(path: str | Path, *, best: bool = False) -> Path:
+Judge = Callable[[Path], Any]
+
+
+def run_of(path: str | Path, *, best: bool = False, judge: Judge | None = None) -> Path:
     """The run folder that is meant.
 
     Args:
         path: A run folder, or with ``best`` a folder that holds some.
         best: Take the best of the finished runs below ``path``.
+        judge: As in `best_run`.
 
     Raises:
         LongtailError: ``path`` is no run folder; where it holds runs, the line names the best one.
@@ -31,9 +36,9 @@ def run_of(path: str | Path, *, best: bool = False) -> Path:
     if not found:
         raise LongtailError(f"{path} is no run folder: give the --out folder of longtail train")
     if best:
-        return best_run(path)
+        return best_run(path, judge=judge)
     try:
-        hint = f"name one, or add --best, which takes {best_run(path, judge=False)}"
+        hint = f"name one, or add --best, which takes {best_run(path)}"
     except LongtailError:
         hint = f"name one, e.g. {found[0].path}, or add --best"
     raise LongtailError(f"{path} is no run folder, it holds {len(found)} of them: {hint}")
@@ -45,7 +50,7 @@ def _below(path: Path) -> list[RunFolder]:
     return [RunFolder(file.parent) for file in sorted(files)]
 
 
-def best_run(path: Path, *, judge: bool = True) -> Path:
+def best_run(path: Path, *, judge: Judge | None = None) -> Path:
     """The finished run of a comparison that is best on the split on which its epochs are chosen.
 
     That is the selection split, where runs have one of their own, else the difficulty split ``val``. What counts is
@@ -53,7 +58,8 @@ def best_run(path: Path, *, judge: bool = True) -> Path:
 
     Args:
         path: Folder of the comparison.
-        judge: Judge the runs on a selection split of their own, which no file tells; False: an error instead.
+        judge: From a run folder to its metrics on a selection split of its own, which no file tells, as
+            `longtail.training.apply.evaluate` gives them; None: an error where one is needed.
 
     Raises:
         LongtailError: no finished run, runs on different data or tasks, or runs without such a split.
@@ -68,13 +74,11 @@ def best_run(path: Path, *, judge: bool = True) -> Path:
     return max(finished, key=lambda own: _score(*own, judge=judge))[0].path
 
 
-def _score(folder: RunFolder, config: RunConfig, *, judge: bool) -> float:
+def _score(folder: RunFolder, config: RunConfig, *, judge: Judge | None) -> float:
     if config.select_fraction:
-        if not judge:
+        if judge is None:
             raise LongtailError(f"{folder.path} is not judged on its selection split")
-        from longtail.training.apply import evaluate
-
-        metrics: Any = evaluate(folder.path, split="select")
+        metrics: Any = judge(folder.path)
     else:
         metrics = read_json(folder.path / runfolder.METRICS).get("val")
     values = metrics.get("per_class") if isinstance(metrics, dict) else None

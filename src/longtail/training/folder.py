@@ -39,7 +39,7 @@ from longtail.training.files import (
 )
 from longtail.training.hardware import hardware
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "method_of"]
 
 _FINAL = (
     *runfolder.GROWING,
@@ -53,6 +53,15 @@ _FINAL = (
 _PIECE = 1 << 20
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "frame_cache", "trackers", "workers")
+
+
+def method_of(config: RunConfig) -> Method:
+    """The method of a configuration, built.
+
+    Raises:
+        LongtailError: unknown method, hyperparameter or value.
+    """
+    return get_method(config.method, **parse_kwargs(config.method_kwargs))
 
 
 def _hyperparameters(method: Method) -> dict[str, Any]:
@@ -106,8 +115,12 @@ class RunFolder:
         except (LongtailError, TypeError) as error:
             raise LongtailError(f"{self.path}/config.json: {error}") from None
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, method: Method | None = None) -> None:
         """Look whether ``config`` (resolved) may run in this folder; changes nothing.
+
+        Args:
+            config: The configuration.
+            method: Its method, if it is built already.
 
         Raises:
             LongtailError: the folder belongs to another configuration, or to something else altogether.
@@ -117,7 +130,7 @@ class RunFolder:
         if (self.path / runfolder.CONFIG).is_file():
             mine, theirs = config.to_dict(), self.config().to_dict()
             if mine["method"] == theirs["method"]:  # by value, not by the words that were given: a default may change
-                here = _hyperparameters(get_method(config.method, **parse_kwargs(config.method_kwargs)))
+                here = _hyperparameters(method or method_of(config))
                 there = _hyperparameters(self.method())
                 mine["method_kwargs"] = {k: v for k, v in here.items() if v != there[k]}
                 theirs["method_kwargs"] = {k: there[k] for k in mine["method_kwargs"]}
@@ -133,19 +146,18 @@ class RunFolder:
                 raise LongtailError(f"{self.path} is not empty ({min(foreign)}) and no run: choose another --out")
 
     @contextlib.contextmanager
-    def claimed(self, config: RunConfig) -> Iterator[None]:
+    def claimed(self, config: RunConfig, method: Method) -> Iterator[None]:
         """Make the folder this run's if it is nobody's, and hold it for one process.
 
         Raises:
             LongtailError: as `check`, or another process is training here.
         """
-        self.check(config)
+        self.check(config, method)
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
-            self.check(config)
+            self.check(config, method)
             if not (self.path / runfolder.CONFIG).is_file():
                 content = {"longtail": longtail.__version__, "format": runfolder.FORMAT, "versions": _versions()}
-                method = get_method(config.method, **parse_kwargs(config.method_kwargs))
                 content |= {"hardware": hardware(config.device), "config": config.to_dict()}
                 content |= {"hyperparameters": _hyperparameters(method)}
                 write_json(self.path / runfolder.CONFIG, content)

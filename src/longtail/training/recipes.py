@@ -7,7 +7,7 @@ import dataclasses
 from longtail.config import RunConfig
 from longtail.data.catalogue import find_entry
 from longtail.methods.base import find_method
-from longtail.tasks.base import task_class
+from longtail.tasks.find import task_class
 from longtail.tasks.options import check_options, fill_options
 
 __all__ = ["resolve"]

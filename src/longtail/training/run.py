@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import operator
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,20 +26,20 @@ from longtail.data.record import SplitRecord, check_splits, record_splits
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError, Terminated
 from longtail.guard import leave_unguarded_script
-from longtail.kwargs import parse_kwargs
-from longtail.methods import Method, Parts, Stage, StepContext, get_method
-from longtail.tasks.base import Evaluation, Task, task_class
-from longtail.training.attach import holds
+from longtail.methods import Method, Stage, StepContext
+from longtail.tasks.base import Evaluation, Task
+from longtail.tasks.find import task_class
 from longtail.training.ending import Ending, random_state, set_random_state
-from longtail.training.folder import RunFolder
+from longtail.training.folder import RunFolder, method_of
 from longtail.training.hard import HardInstances
 from longtail.training.hints import hints
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.peers import meet
 from longtail.training.progress import Progress, timed
 from longtail.training.recipes import resolve
-from longtail.training.schedule import first_drop, learning_rate, schedule_span, stage_bounds
+from longtail.training.schedule import first_drop, learning_rate
 from longtail.training.setup import make_accelerator, make_task
+from longtail.training.stage import Stages
 
 __all__ = ["train"]
 
@@ -72,12 +71,12 @@ def train(
     """
     leave_unguarded_script()
     config = resolve(config)
-    method = get_method(config.method, **parse_kwargs(config.method_kwargs))
+    method = method_of(config)
     task_class(config.task).check_method(method, config.task)
     if method.needs_weights and not config.weights:
         raise LongtailError(f"{config.method} starts from a trained model: give its file with --weights")
     folder = RunFolder(out)
-    folder.check(config)
+    folder.check(config, method)
     accelerator = make_accelerator(config, folder.path)
     main = accelerator.is_main_process
     progress = progress if progress and main else Progress()
@@ -118,7 +117,7 @@ def _train(
             progress.note(f"{folder.path} does not tell its splits (an earlier version began it): they are cut anew")
         loop = _Loop(config, folder, accelerator, task, method, progress, record, ending)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
-        with folder.claimed(config) if main else contextlib.nullcontext(), ending.heard():
+        with folder.claimed(config, method) if main else contextlib.nullcontext(), ending.heard():
             metrics = loop.conclude(loop.run())
     finally:
         progress.stop()
@@ -163,7 +162,7 @@ class _Judged:
     found: dict[str, float]
 
 
-class _Loop:
+class _Loop(Stages):
     """One running configuration: the model, and what the current stage trains it with."""
 
     def __init__(
@@ -179,20 +178,32 @@ class _Loop:
     ) -> None:
         assert config.model and config.epochs and config.batch_size and config.weight_decay is not None
         self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
-        self.progress, self.main, self.epochs = progress, accelerator.is_main_process, config.epochs
+        self.progress, self.main = progress, accelerator.is_main_process
         self.record, self.ending = record, ending or Ending()
         torch.manual_seed(seed_of("model", config.seed))
-        self.parts: Parts = method.parts(
-            task.stats(epochs=config.epochs, seed=config.seed, first_drop=first_drop(config))
-        )
+        parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed, first_drop=first_drop(config)))
         torch.manual_seed(seed_of("model", config.seed))  # whatever the parts may have drawn
-        self.model, self.head = task.build(self.parts, config.weights)
-        self.frozen = {id(p) for p in self.model.parameters() if not p.requires_grad}  # by whoever made the model
-        self.model.to(accelerator.device)
-        self.stage, self.span = Stage(name=""), (0, self.epochs)
-        self.optimizer: torch.optim.Optimizer | None = None
+        model, head = task.build(parts, config.weights)
+        super().__init__(
+            model,
+            head,
+            parts,
+            epochs=config.epochs,
+            optimizer=self._sgd,
+            schedule=lambda progress, span: learning_rate(config, progress, span=span),
+            seed=config.seed,
+            device=accelerator.device,
+            use=task.use,
+            judge=self._measure,
+            features=self._features,
+        )
         self._trained: dict[str, Any] = {}  # where the training of the epoch has ended
-        self.forward: nn.Module = self.model
+        self.forward: nn.Module = model
+
+    def _sgd(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        config = self.config
+        assert config.lr and config.weight_decay is not None
+        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
     # -- the whole run -------------------------------------------------------------------------------------------------
     def run(self) -> dict[str, Any]:
@@ -217,10 +228,9 @@ class _Loop:
         elif done:
             self.progress.note(f"continuing after epoch {done} of {self.epochs}")
         self.progress.start(epochs=self.epochs, done=done)
-        bounds = stage_bounds(self.parts.stages, self.epochs)
-        for stage, first, end in bounds:
-            self.span = schedule_span(bounds, first)
-            self.enter(stage, measure=(first > 0 or stage.measure) and position <= first, prepare=position <= first)
+        for stage, first, end in self.bounds:
+            new = position <= first
+            self.enter(stage, first=first, measure=(first > 0 or stage.measure) and new, prepare=new)
             if state is not None and first < position <= end:
                 self.load_state_dict(state)
             for epoch in range(max(first, done), end):
@@ -238,42 +248,9 @@ class _Loop:
         if self._asked():
             raise Terminated(f"asked to end (SIGTERM): {saved}")
 
-    def enter(self, stage: Stage, *, measure: bool = False, prepare: bool = False) -> None:
-        """Begin a stage: its parts, its trainable parameters, its optimiser.
-
-        Args:
-            stage: The stage.
-            measure: Let a difficulty that is new start from what the model can do at the end of the stage before.
-            prepare: The stage is new: its ``prepare`` is called.
-        """
-        self.stage = stage
-        parts = dataclasses.replace(self.parts, **stage.parts)
-        self.criterion, self.sampler, self.difficulty = parts.criterion, parts.sampler, parts.difficulty
-        self.step = parts.step
-        for module in (self.criterion, self.difficulty, self.step):
-            if isinstance(module, nn.Module):
-                module.to(self.accelerator.device)
-        acting = (self.criterion, self.sampler, self.step)
-        self.acts = self.difficulty is not None and any(holds(part, self.difficulty) for part in acting)
-        self.task.use(self.model, self.criterion)
-        if measure and self._observer is not None and not self._observer.steps:
-            self._measure()
-            self._observer.step(trained=True)
-        if stage.setup is not None:
-            torch.manual_seed(seed_of("stage", self.config.seed, stage.name))
-            stage.setup(self.model, self.head)
-        if prepare and stage.prepare is not None:
-            stage.prepare(self.head, self._features)
-        trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(id(parameter) not in self.frozen if trained is None else id(parameter) in trained)
-        parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
-        before = self.optimizer.param_groups[0]["params"] if self.optimizer else []
-        if stage.restart or len(before) != len(parameters) or any(map(operator.is_not, before, parameters)):
-            assert self.config.lr and self.config.weight_decay is not None
-            self.optimizer = torch.optim.SGD(
-                parameters, self.config.lr, momentum=self.config.momentum, weight_decay=self.config.weight_decay
-            )
+    def enter(self, stage: Stage, *, first: int = 0, measure: bool = False, prepare: bool = False) -> None:
+        """As `Stages.enter`; what trains is compiled, and spread over the processes."""
+        super().enter(stage, first=first, measure=measure, prepare=prepare)
         self.forward = torch.compile(self.model) if self.config.compile else self.model  # pyright: ignore
         if self.accelerator.num_processes > 1:
             self.forward = nn.parallel.DistributedDataParallel(self.forward)
@@ -298,8 +275,8 @@ class _Loop:
                 held_out = self._measure()
                 selection = held_out if self.task.data.select is None else self._evaluate("select")
         except Terminated:
-            if self._observer is not None:  # it has seen a part of the split
-                self._observer.set_extra_state(torch.zeros_like(self._observer.get_extra_state()))
+            if self.observer is not None:  # it has seen a part of the split
+                self.observer.set_extra_state(torch.zeros_like(self.observer.get_extra_state()))
             self._save_inside(epoch, best, self._trained)
             raise
         nothing = torch.full((self.task.data.num_classes,), float("nan"))
@@ -342,11 +319,11 @@ class _Loop:
         assert config.batch_size and self.optimizer is not None
         order = epoch_order(self.sampler, len(self.task.data.train), seed=config.seed, epoch=epoch)
         batches = cut_batches(order, config.batch_size, world=world)
-        self._train_mode()
+        self.train_mode()
         self.hard = HardInstances(self.criterion, self.task.data.num_classes)
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
-        learner = self.difficulty if self._observer is None else None  # measured on the training batches
-        rate = self._rate(epoch)
+        learner = self.difficulty if self.observer is None else None  # measured on the training batches
+        rate = self.rate(epoch)
         start = 0
         if inside is not None:
             start = inside["step"]
@@ -359,8 +336,7 @@ class _Loop:
         meta = self.task.meta_batches(getattr(self.step, "meta_batch", 0), len(batches), epoch=epoch, start=start)
         loader = timed(zip(self.task.train_batches(batches, epoch=epoch, start=start), meta, strict=True))
         for i, ((batch, held_out), waited) in enumerate(loader, start):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate(epoch + i / len(batches))
+            self.set_rate(epoch + i / len(batches))
             with self.accelerator.autocast(), _batch_norm_told(config):
                 output = self._loss(batch, held_out)
             loss: Tensor = output["loss"]
@@ -399,7 +375,7 @@ class _Loop:
 
     def _save_inside(self, epoch: int, best: dict[str, Any], inside: dict[str, Any]) -> None:
         """Save within an epoch, and end."""
-        if self.difficulty is not None and self._observer is None:
+        if self.difficulty is not None and self.observer is None:
             self.difficulty.set_extra_state(all_reduce_sum(self.difficulty.get_extra_state()))
         if self.main:
             self.folder.checkpoint(self.state_dict(epoch, best) | {"inside": inside})
@@ -434,28 +410,7 @@ class _Loop:
             )
         return result
 
-    def _rate(self, progress: float) -> float:
-        start, end = self.span
-        return self.stage.lr * learning_rate(self.config, progress - start, span=end - start)
-
-    def _train_mode(self) -> None:
-        self.model.train()
-        if self.stage.trainable is not None:
-            for module in self.model.modules():
-                parameters = list(module.parameters())
-                if parameters and not any(p.requires_grad for p in parameters):
-                    module.eval()
-        if self.stage.adapt_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.train()
-
     # -- measuring -----------------------------------------------------------------------------------------------------
-    @property
-    def _observer(self) -> ClassDifficulty | None:
-        """A difficulty that is measured on the held-out split."""
-        return None if self.difficulty is None or self.difficulty.source == "train" else self.difficulty
-
     def _evaluate(self, split: str, observe: ClassDifficulty | None = None, **options: Any) -> Evaluation:
         with self.accelerator.autocast():
             return self.task.evaluate(self.model, split, observe=observe, **options)
@@ -467,7 +422,7 @@ class _Loop:
                 torch.distributed.broadcast(buffer, 0)
         if self.task.data.val is None:
             return None
-        return self._evaluate("val", observe=self._observer, **self.task.every_epoch)
+        return self._evaluate("val", observe=self.observer, **self.task.every_epoch)
 
     def conclude(self, best: dict[str, Any]) -> dict[str, Any]:
         """Judge the best and the last weights on val and test, and complete the folder.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from longtail.config import RunConfig
 from longtail.methods import Stage
-from longtail.tasks.base import task_class
+from longtail.tasks.find import task_class
 
 __all__ = ["first_drop", "learning_rate", "schedule_span", "stage_bounds"]
 

@@ -13,7 +13,8 @@ from accelerate.state import AcceleratorState
 from longtail.config import RunConfig
 from longtail.data.record import SplitRecord
 from longtail.errors import LongtailError
-from longtail.tasks.base import Task, task_class
+from longtail.tasks.base import Task
+from longtail.tasks.find import task_class
 
 __all__ = ["make_accelerator", "make_task"]
 

@@ -12,7 +12,8 @@ from torch import nn
 from longtail import runfolder
 from longtail.data.record import SplitRecord, check_splits
 from longtail.errors import LongtailError
-from longtail.tasks.base import Task, task_class
+from longtail.tasks.base import Task
+from longtail.tasks.find import task_class
 from longtail.training.best import run_of
 from longtail.training.files import load_tensors, read_json
 from longtail.training.folder import RunFolder

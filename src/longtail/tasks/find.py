@@ -1,0 +1,45 @@
+"""From ``--task`` to the class that serves it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from longtail.errors import LongtailError
+from longtail.tasks.base import Task
+
+__all__ = ["task_class"]
+
+
+def task_class(kind: str) -> type[Task]:
+    """The class that serves ``--task KIND``; ``MODULE:CLASS`` is a task of one's own.
+
+    Raises:
+        LongtailError: there is none.
+    """
+    if ":" in kind:
+        return _own_class(kind)
+    if kind in ("detect", "segment"):
+        from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
+
+        return DetectionTask
+    from longtail.tasks.image import ImageTask
+
+    if kind not in ImageTask.kinds:
+        raise LongtailError(f"--task {kind} is unknown: choose classify, video, detect, segment, or MODULE:CLASS")
+    return ImageTask
+
+
+def _own_class(kind: str) -> type[Task]:
+    module, _, name = kind.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # as ``python -m longtail`` has it
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise LongtailError(f"--task {kind}: {module} cannot be imported ({error})") from None
+    cls = getattr(found, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise LongtailError(f"--task {kind}: {name} of {module} is no class that derives from longtail.tasks.Task")
+    return cls
