@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.metrics.masks import mask_api
+from longtail.rle import mask_api
 
 __all__ = ["coco_results"]
 
