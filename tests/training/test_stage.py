@@ -10,7 +10,7 @@ from torch import nn
 
 from longtail.config import RunConfig
 from longtail.tasks import task_class
-from longtail.training.files import load_weights
+from longtail.training.files import load_tensors
 from longtail.training.folder import method_of
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.recipes import resolve
@@ -57,7 +57,7 @@ def test_a_plain_loop_trains_as_a_run_does(method: str, kwargs: tuple[str, ...],
             if stages.difficulty is not None:
                 task.evaluate(model, "val", observe=stages.observer)
                 stages.difficulty.step()
-    written = load_weights(tmp_path / "run" / "model.safetensors")
+    written = load_tensors(tmp_path / "run" / "model.safetensors")
     assert written.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, written[name], rtol=1e-6, atol=1e-7, msg=name)
