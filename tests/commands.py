@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Command", "count_calls", "die_at_replacement", "run"]
+__all__ = ["FORKED", "Command", "count_calls", "die_at_replacement", "run"]
 
-_CONTEXT = mp.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["longtail.cli", "longtail.training.run", "sklearn.datasets", "torchvision"])
+FORKED = mp.get_context("forkserver")
+"""Its processes begin with PyTorch imported."""
+FORKED.set_forkserver_preload(["longtail.cli", "longtail.training.run", "sklearn.datasets", "torchvision"])
 
 
 class Command:
@@ -50,7 +51,7 @@ class Command:
         os.close(handle)
         death = (die_at, torn, die_at_call, by)
         given = ([*map(str, words)], self._output, death, largest_file, environment or {})
-        self.process = _CONTEXT.Process(target=_main, args=given)
+        self.process = FORKED.Process(target=_main, args=given)
         self.process.start()
 
     def kill(self) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import multiprocessing as mp
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from commands import FORKED
 from fuzz.mutations import mutated
 from fuzz.readers import READERS, Reader
 from longtail.errors import LongtailError
@@ -30,7 +30,6 @@ SECONDS = 5
 MEMORY = 2 << 30
 LONGEST = 1500
 """Characters of one clear line; the known names of a list are many."""
-_CONTEXT = mp.get_context("forkserver")
 
 
 @dataclasses.dataclass
@@ -39,7 +38,7 @@ class Outcome:
 
     read: int = 0
     refused: int = 0
-    seconds: float = 0  # of the processor
+    seconds: float = 0  # of the processor, with the making of the sample
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -57,7 +56,7 @@ def fuzz(name: str, folder: Path, *, count: int, seed: int = 0, first: int = 0) 
         seed, first: Mutation number k is a function of the reader's name, the seed and k; begin with ``first``.
     """
     log = folder / "outcome.json"
-    process = _CONTEXT.Process(target=_work, args=(name, str(folder / "sample"), str(log), count, seed, first))
+    process = FORKED.Process(target=_work, args=(name, str(folder / "sample"), str(log), count, seed, first))
     process.start()
     process.join()
     lines = log.read_text().splitlines() if log.exists() else []
@@ -82,7 +81,7 @@ def _work(name: str, place: str, log: str, count: int, seed: int, first: int) ->
         _restore(folder, whole)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-        outcome, places, begin = Outcome(), Counter[str](), time.process_time()
+        outcome, places = Outcome(), Counter[str]()
         for number in range(first, first + count):
             draw = random.Random(f"{name}:{seed}:{number}")
             path = draw.choice(files)
@@ -104,7 +103,7 @@ def _work(name: str, place: str, log: str, count: int, seed: int, first: int) ->
             else:
                 path.write_bytes(whole[path])
         outcome.failures = [f"{places[line.partition(': ')[2]]} times, {line}" for line in outcome.failures]
-        outcome.seconds = time.process_time() - begin
+        outcome.seconds = time.process_time()
         out.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
 
 

@@ -484,7 +484,7 @@ def read_runs(folder: Path) -> Any:
         difference_table(one, one.brief)
 
 
-@reader("a whole report", _comparison, share=5, writes=True, refuses=False)
+@reader("a whole report", _comparison, share=3, writes=True, refuses=False)
 def write_whole_report(folder: Path) -> Any:
     from longtail.report import write_report
 
