@@ -126,10 +126,22 @@ def _cifar_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
         raise LongtailError(f"{path} is no CIFAR-{num_classes} batch: fetch it again") from None
 
 
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header asks for more memory than the file has bytes: numpy would take it first."""
+    with archive.open(entry) as member:
+        old = np.lib.format.read_magic(member) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{entry.filename} ends before its {'x'.join(map(str, shape))} values")
+
+
 def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
+            for entry in archive.infolist():
+                _check_header(archive, entry)
         if size > MAX_BYTES:
             raise ValueError(f"{size >> 20} MiB unpacked")
         with np.load(path, allow_pickle=False) as file:
