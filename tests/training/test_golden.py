@@ -1,6 +1,6 @@
 """Loss and accuracy of short runs, as they were: a change of the code that must not change numbers keeps them.
 
-They hold on every processor and with any number of threads, because the runs are made in double precision, initial
+They hold on every processor, because the runs are made in double precision, initial
 weights included. The vector unit decides in which order a sum is made and how ``exp`` is rounded. In single precision
 that is an error of 1e-7, which three epochs (ReLUs, batch statistics and clipping one after the other) grow to 1e-3: as
 large as the changes that are looked for. In double precision it is 1e-16 and stays below 1e-14, as seen with the SSE2,
