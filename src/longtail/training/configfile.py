@@ -23,10 +23,10 @@ def read_config(path: str | Path) -> RunConfig:
     path = path / runfolder.CONFIG if path.is_dir() else path
     content = read_json(path, mend="give a run folder's config.json")
     values = content.get("config", content) if isinstance(content, dict) else None
-    if values is not content:
-        runfolder.check_format(content, path)
     if not isinstance(values, dict):
         raise LongtailError(f"{path} holds no run configuration")
+    if values is not content:
+        runfolder.check_format(content, path)
     try:
         return RunConfig.from_dict(without_idle_defaults(values))
     except (TypeError, LongtailError) as error:
