@@ -80,6 +80,8 @@ def check_format(about: Mapping[str, Any], path: Path) -> None:
     Raises:
         LongtailError: its format is no number, or one that this version does not know.
     """
+    if not isinstance(about, Mapping):
+        raise LongtailError(f"{path} holds no run configuration: restore the file")
     number = about.get("format", FORMAT)
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise LongtailError(f"{path}: its format is no number of a run folder: restore the file")

@@ -353,7 +353,7 @@ def test_no_gpu(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "line",
-    ["trian", "train nonsense", "train digits --lr nan", "predict nowhere file.png", "train folder:none --debug"],
+    ["train nonsense", "predict nowhere file.png", "train folder:none --debug"],
 )
 def test_a_process_of_its_own(line, tmp_path):
     """The same from outside, where only ``--debug`` shows where an error came from."""
