@@ -147,7 +147,9 @@ def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
     except Exception as error:
-        raise LongtailError(f"{path} cannot be read ({error}): it must hold arrays images and labels") from None
+        raise LongtailError(
+            f"{path} cannot be read ({str(error)[:200]}): it must hold arrays images and labels"
+        ) from None
     if not all(isinstance(entry, np.ndarray) for entry in (images, labels)):
         raise LongtailError(f"{path}: images and labels must be arrays")
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or labels.ndim != 1 or labels.dtype.kind not in "iu":
