@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail import activity
+from longtail.data.catalogue import parse_spec
 from longtail.data.given import image_files
 from longtail.training.export import export
 from longtail.training.trained import Trained, load_run
@@ -46,7 +47,9 @@ def evaluate(
     trained = Trained(run, device=device)
     config = dataclasses.replace(trained.config, frame_cache=None, augment=None, download=False, workers=0)
     if data is not None:
-        config = dataclasses.replace(config, data=data, imbalance=None, protocol=None, group_by=None, columns=())
+        alike = parse_spec(data)[0] == parse_spec(config.data)[0]  # another table of the same kind
+        columns = config.columns if alike else ()
+        config = dataclasses.replace(config, data=data, imbalance=None, protocol=None, group_by=None, columns=columns)
     record = trained.splits(note) if data is None else None
     task = trained.task.load(config, device=trained.device, record=record, whole=data is not None)
     if record is not None:
