@@ -293,7 +293,7 @@ def test_inspect_counts_images_and_objects(pictures: Path, tmp_path: Path, capsy
         ({"method_kwargs": ("base=balanced-softmax",)}, "balanced-softmax is made for --task classify"),
         ({"method_kwargs": ("measure=soft",)}, "use measure=recall, precision or f1"),
         ({"task": "segment"}, "fasterrcnn_resnet10_fpn finds no masks"),
-        ({"data": "digits"}, "digits has no boxes for --task detect: known are coco:DIR, lvis:DIR, shapes-lt"),
+        ({"data": "digits"}, "digits has no boxes for --task detect: known are coco:DIR, lvis:DIR, yolo"),
         ({"data": "shapes-lt", "task": "classify"}, "no data set of labelled images: use it with --task detect"),
         ({"model": "resnet32"}, "unknown detector 'resnet32'"),
     ],

@@ -12,9 +12,9 @@ import torch
 from longtail.data import load_data
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.tasks import image
 from longtail.tasks.image import ImageTask
 from longtail.training import run as training
-from longtail.training import setup
 from longtail.training.config import RunConfig
 from longtail.training.files import load_tensors, read_csv, read_json
 
@@ -47,7 +47,7 @@ def test_a_batch_is_judged_by_the_model_before_its_step(tmp_path):
 
 def test_a_held_out_split_changes_nothing_but_the_selection(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(setup, "load_data", lambda *a, **k: dataclasses.replace(load_data(*a, **k), val=None))
+        patch.setattr(image, "load_data", lambda *a, **k: dataclasses.replace(load_data(*a, **k), val=None))
         rows = train(tmp_path / "without", "source=train", "measure=soft")
         with pytest.raises(LongtailError, match="measures difficulty on a held-out split and"):
             train(tmp_path / "refused", "measure=soft")

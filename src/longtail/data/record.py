@@ -107,7 +107,7 @@ def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
             for file, label, what in zip(files, labels, found, strict=True)
         ]
     unused = data.unused if isinstance(data, ImageData) else ()
-    below = [_below(file, root, _source(data.train)) for file in unused]
+    below = tuple(_below(file, root, _source(data.train)) for file in unused)
     return SplitRecord(items, list(data.class_names), source, below)
 
 
@@ -140,7 +140,7 @@ def read_record(path: Path, class_names: Sequence[str]) -> SplitRecord:
         raise LongtailError(
             f"{path} is damaged ({str(error) or 'it is empty'}): restore it, or remove it to cut the splits anew"
         ) from None
-    unused = [item.file for item in items.pop(runfolder.UNUSED, ())]
+    unused = tuple(item.file for item in items.pop(runfolder.UNUSED, ()))
     return SplitRecord(items, list(class_names), str(path.parent), unused)
 
 

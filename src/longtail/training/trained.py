@@ -41,6 +41,9 @@ class Trained:
         self.task: type[Task] = task_class(self.config.task)
         path = folder.path / runfolder.DATA
         self.info = self.task.read_description(read_json(path), path)
+        for name in ("model", "image_size"):
+            if name in self.info and getattr(self.config, name) is None:
+                raise LongtailError(f"{folder.path}/config.json has no {name}, and {path.name} has: restore the file")
         self.class_names: Sequence[str] = self.info["class_names"]
         self.device = torch.device(
             "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
