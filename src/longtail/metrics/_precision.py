@@ -39,7 +39,7 @@ def precision_table(truth: Mapping[str, Any], found: Sequence[Any], kind: str, r
     if strange := np.flatnonzero(results.image < 0)[:1].tolist():
         image = found[strange[0]]["image_id"]
         raise LongtailError(f"detection no. {strange[0]} is of image {image}, which is not in the annotations")
-    if rules == "lvis":
+    if rules == "lvis" and np.bincount(results.image, minlength=1).max() > LIMITS["lvis"]:
         results = results.take(_best_of_images(results, LIMITS["lvis"]))
     kept = results.take(results.category >= 0)
     if len(results.row) and not len(kept.row):
@@ -122,8 +122,7 @@ def _read(
         return _column(entries, key, name)
 
     image, category = (
-        np.fromiter(map(index.get, _ids(column(key), entries, key, name), itertools.repeat(-1)), np.int64)
-        for key, index in (("image_id", images), ("category_id", categories))
+        _places(entries, key, name, index) for key, index in (("image_id", images), ("category_id", categories))
     )
     score, box = np.zeros(len(entries)), np.zeros((len(entries), 4))
     if name is _detection:
@@ -146,7 +145,7 @@ def _of_image(entry: Mapping[str, Any], place: int, name: _Name) -> str:
 def _column(entries: Sequence[Any], key: str, name: _Name) -> list[Any]:
     """One value of every entry, none of them missing."""
     try:
-        values = [entry[key] for entry in entries]
+        values = list(map(operator.itemgetter(key), entries))
     except (KeyError, TypeError, IndexError):
         values = [entry.get(key) if isinstance(entry, Mapping) else None for entry in entries]
     if any(map(operator.is_, values, itertools.repeat(None))):
@@ -154,6 +153,18 @@ def _column(entries: Sequence[Any], key: str, name: _Name) -> list[Any]:
         entry = entries[place] if isinstance(entries[place], Mapping) else {}
         raise LongtailError(f"{name(entry, place)} has no {key}")
     return values
+
+
+def _places(entries: Sequence[Any], key: str, name: _Name, index: Mapping[Any, int]) -> np.ndarray:
+    """The numbers that ``index`` gives to the ids of one column, -1 for those that it does not know."""
+    try:
+        places = np.fromiter(map(index.get, map(operator.itemgetter(key), entries), itertools.repeat(-1)), np.int64)
+    except (KeyError, TypeError, IndexError):
+        places = None
+    if places is None or (places < 0).any():  # missing, perhaps, or nothing that can be an id
+        values = _ids(_column(entries, key, name), entries, key, name)
+        places = np.fromiter(map(index.get, values, itertools.repeat(-1)), np.int64)
+    return places
 
 
 def _ids(values: list[Any], entries: Sequence[Any], key: str, name: _Name) -> list[Any]:
