@@ -106,14 +106,19 @@ def test_commands_are_understood(line: str) -> None:
         raise AssertionError(f"{line!r} is no command line") from stop
 
 
-@pytest.fixture
-def build_tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_tables", ROOT / "docs" / "build_tables.py")
+def script(name: str) -> ModuleType:
+    """A script of the pages as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def build_tables() -> ModuleType:
+    return script("build_tables")
 
 
 def test_tables_of_numbers_are_those_of_the_results(build_tables: ModuleType) -> None:
@@ -214,10 +219,7 @@ def test_single_numbers_and_paired_differences_are_those_of_the_runs(build_table
 
 def test_the_picture_of_who_wins_shows_the_results() -> None:
     """Its numbers, derived anew from the means of the table; the picture itself can be drawn."""
-    spec = importlib.util.spec_from_file_location("draw_winners", ROOT / "docs" / "draw_winners.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("draw_winners")
     found = module.gains(read_csv(ROOT / "results" / "paper-runs.csv"))
     means = {(r["table"], r["column"], r["row"]): r for r in read_csv(ROOT / "results" / "paper.csv")}
     compared = 0

@@ -74,12 +74,7 @@ def read_annotations(
     *,
     images: Path | None = None,
     split: str = "train",
-    masks: bool | None = False,
-    broken: Broken = "skip",
-    notes: list[str] | None = None,
-    shared: bool = False,
-    missing: list[str] | None = None,
-    bit_depth: int | None = None,
+    **options: Any,
 ) -> BoxSplit:
     """One annotation file in the format of COCO or LVIS (v0.5 or v1), see `clean`.
 
@@ -87,10 +82,12 @@ def read_annotations(
         file: The JSON file.
         images: Where the photographs' folders are; None: without pixels, for counting.
         split: Name of the split, which names the folder of the photographs.
-        masks, broken, notes, shared, missing, bit_depth: As in `clean`.
+        **options: Those of `clean`.
+
+    Raises:
+        LongtailError: as `clean`, and a file that is missing or damaged.
     """
-    entries = Entries(file, read_json(file), images, split)
-    return clean(entries, masks=masks, broken=broken, notes=notes, shared=shared, missing=missing, bit_depth=bit_depth)
+    return clean(Entries(file, read_json(file), images, split), **options)
 
 
 def clean(

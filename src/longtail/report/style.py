@@ -71,6 +71,7 @@ def uniform_style() -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
+    """An empty figure of the page's width and of ``height`` inches."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 

@@ -148,6 +148,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, its checksums compared; nothing in the file can run code.
+
+    Raises:
+        LongtailError: a file that cannot be read or is damaged.
+    """
     try:
         with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums that it writes
             if (part := parts.testzip()) is not None:
@@ -168,6 +173,11 @@ def save_tensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file by name, on the CPU.
+
+    Raises:
+        LongtailError: a file that cannot be read or is damaged.
+    """
     try:
         return safetensors.torch.load_file(path)
     except OSError as error:

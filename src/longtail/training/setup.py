@@ -20,6 +20,15 @@ __all__ = ["make_accelerator", "make_task"]
 
 
 def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
+    """Device, precision, processes and trackers of a run.
+
+    Args:
+        config: Of the run.
+        folder: Where trackers write.
+
+    Raises:
+        LongtailError: a device or a tracker that is not there.
+    """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise LongtailError("--device cuda: no CUDA device is available; use --device cpu or auto")
     for name in config.trackers:
