@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from longtail import functional
     from longtail.data.counts import long_tail_counts
+    from longtail.data.labels import labels_of
     from longtail.difficulty import ClassDifficulty
     from longtail.errors import LongtailError
     from longtail.functional import (
@@ -61,6 +62,7 @@ __all__ = [
     "focal_loss",
     "functional",
     "get_method",
+    "labels_of",
     "list_methods",
     "long_tail_counts",
     "performance_bias",
@@ -94,6 +96,7 @@ _HOMES = {
     "effective_number_weights": "functional",
     "focal_loss": "functional",
     "get_method": "methods",
+    "labels_of": "data.labels",
     "list_methods": "methods",
     "long_tail_counts": "data.counts",
     "performance_bias": "functional",

@@ -7,7 +7,7 @@ import inspect
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
@@ -28,6 +28,7 @@ from longtail.functional import (
     shrunk_performance,
     sums_shape,
 )
+from longtail.held_out import Predict, answers
 
 __all__ = [
     "Absent",
@@ -146,15 +147,13 @@ def _with_options(init: Callable[..., None]) -> Callable[..., None]:
 class ClassDifficulty(nn.Module):
     """Difficulty of each class, measured on a held-out split while the model trains (Eq. 1-10).
 
-    Once an epoch: ``update`` with every held-out batch (model in eval mode), then ``step``. Losses and samplers hold
-    this object and read ``weight`` from it whenever they need it::
+    Once an epoch: ``measure``, or ``update`` with every held-out batch (model in eval mode) and then ``step``. Losses
+    and samplers hold this object and read ``weight`` from it whenever they need it::
 
         difficulty = ClassDifficulty(num_classes=100)
         criterion = ClassWeightedLoss(difficulty)
         ...
-        for x, y in held_out_loader:
-            difficulty.update(model(x), y)
-        difficulty.step()
+        difficulty.measure(model, held_out_loader)
 
     Before the first step all weights are 1. The object is a module with buffers: it follows ``.to()`` (its numbers
     stay float32 even when a surrounding model turns to half precision), ``state_dict()``, ``copy.deepcopy`` and
@@ -237,6 +236,47 @@ class ClassDifficulty(nn.Module):
         add_class_sums(
             self._counts, prediction, target, measure=self.options.measure, check=check, ignore_index=ignore_index
         )
+
+    def measure(self, model: nn.Module, loader: Iterable[Any], *, predict: Predict | None = None) -> Tensor:
+        """Let the model answer the held-out split, and take the step: once an epoch, in place of the loop over batches.
+
+        The model answers in ``eval()`` and without gradient, on the device where it is; afterwards each of its modules
+        is in the mode that it was in. Under ``torch.distributed`` every process calls it with its shard. What a
+        ``DistributedSampler``, or Accelerate, appends so that all processes get equally many is not counted.
+
+        Args:
+            model: Answers logits ``[B, C]``, or an object whose ``logits`` they are; bare or in
+                ``DistributedDataParallel``.
+            loader: Of the held-out split; yields ``(x, y)``, or dictionaries with ``labels`` whose other entries are
+                the model's keywords.
+            predict: For other batches: ``predict(model, batch)`` returns logits ``[B, C]`` (or class indices ``[B]``)
+                and targets.
+
+        Returns:
+            A copy of the new weights, float32 ``[C]``.
+
+        Raises:
+            LongtailError: the difficulty is measured on training batches, a batch that cannot be read, or as `update`
+                and `step`; what was counted is dropped then, and the weights are unchanged.
+        """
+        if self.source == "train":
+            raise LongtailError("source='train' measures the training batches: call update() on each, and step()")
+        self._counts.zero_()  # of an earlier attempt
+        try:
+            for prediction, target in answers(model, loader, predict=predict):
+                self.update(prediction, target)
+            return self.step()
+        finally:
+            self._counts.zero_()
+
+    def reset(self) -> None:
+        """Forget all that was measured, as if new; in place, so that losses and samplers that hold this follow."""
+        self.weight.fill_(1)
+        for unknown in (self.performance, self.measured):
+            unknown.fill_(torch.nan)
+        for none in (self.bias, self.steps, self._counts):
+            none.zero_()
+        self.tau.copy_(self.options.tau_of(torch.zeros(())))
 
     @torch.no_grad()
     def step(self, performance: Tensor | None = None, *, trained: bool = False) -> Tensor:

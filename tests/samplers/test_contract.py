@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,44 @@ def test_seed_and_epoch_decide_the_order(make: Callable[..., EpochSampler]) -> N
 
 
 @every_sampler
+def test_iterations_are_epochs_until_one_is_told(make: Callable[..., EpochSampler]) -> None:
+    """Whoever forgets set_epoch gets another order each time, and the same ones as somebody who does not forget it."""
+
+    def told(epoch: int) -> list[int]:
+        sampler = make(seed=3)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    sampler = make(seed=3)
+    sampler.indices()  # looking at an order is no iteration
+    assert [list(sampler) for _ in range(3)] == [told(0), told(1), told(2)]
+    assert list(copy.deepcopy(sampler)) == told(3)
+    sampler.set_epoch(1)
+    assert list(sampler) == list(sampler) == told(1)
+
+
+def count(rank: int, samplers: str) -> list[str]:
+    """The warnings of an epoch in one of two processes."""
+    make = ALL["class-weighted"]
+    sampler = {
+        "whole": lambda: make(),
+        "share": lambda: make(num_replicas=2, rank=rank),
+    }[samplers]()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        list(DataLoader(TensorDataset(LABELS), batch_size=8, sampler=sampler))
+        list(sampler)  # whoever takes the order itself may share it out
+    return [str(one.message) for one in seen]
+
+
+def test_a_sampler_that_no_one_shares_out_warns_in_a_group(run_two: Callable[..., list[list[str]]]) -> None:
+    for told in run_two(count, "whole"):
+        assert len(told) == 1
+        assert "each of 2 processes draws the whole epoch of this ClassWeightedSampler: give it num_replicas" in told[0]
+    assert run_two(count, "share") == [[], []]
+
+
+@every_sampler
 @pytest.mark.parametrize("replicas", [2, 3, 7, 100])
 def test_interleaved_shards_are_the_global_order(make: Callable[..., EpochSampler], replicas: int) -> None:
     whole = make(seed=1)
@@ -123,6 +162,7 @@ def test_survives_pickling_and_copying(make: Callable[..., EpochSampler]) -> Non
 @every_sampler
 def test_two_iterations_at_once_do_not_disturb_each_other(make: Callable[..., EpochSampler]) -> None:
     sampler = make()
+    sampler.set_epoch(0)
     pairs = list(zip(sampler, sampler, strict=True))
     assert all(a == b for a, b in pairs)
 
@@ -132,7 +172,7 @@ def test_feeds_a_data_loader(make: Callable[..., EpochSampler]) -> None:
     sampler = make()
     loader = DataLoader(TensorDataset(LABELS, torch.arange(len(LABELS))), batch_size=8, sampler=sampler)
     assert len(loader) == -(-len(sampler) // 8)
-    assert torch.cat([index for _, index in loader]).tolist() == list(sampler)
+    assert torch.cat([index for _, index in loader]).tolist() == sampler.indices().tolist()
 
 
 def test_persistent_workers_see_new_weights_and_a_new_epoch() -> None:

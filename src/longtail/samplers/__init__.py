@@ -1,6 +1,7 @@
 """Samplers: torch ``Sampler`` classes for long-tailed data; seeded by epoch, the same order on every rank.
 
-They work in any ``DataLoader(dataset, batch_size, sampler=...)``; call ``sampler.set_epoch(epoch)`` before each epoch.
+They work in any ``DataLoader(dataset, batch_size, sampler=...)``; call ``sampler.set_epoch(epoch)`` before each epoch,
+or let them count.
 """
 
 from longtail.samplers.base import EpochSampler

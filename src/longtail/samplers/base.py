@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -13,11 +15,13 @@ from torch.utils.data import Sampler
 
 from longtail.checks import by_place
 from longtail.errors import LongtailError
+from longtail.held_out import world
 
 __all__ = ["ClassIndex", "EpochSampler", "as_tensor", "whole_number"]
 
 _CHUNK = 2**16  # labels that are grouped at a time
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch can do little with these
+_LOADERS = ("torch.utils.data", "torchdata.")
 _MAX_CLASSES = 2**24  # above it the "labels" are surely something else: fail before the memory is asked for
 
 
@@ -27,7 +31,11 @@ class EpochSampler(Sampler[int]):
     Rank r of R takes the positions r, r + R, r + 2R, ... of the global order, so interleaving the shards gives the
     order back. All ranks get equally many: where R does not divide the length, the first indices of the order are
     appended once more to fill it up. With the defaults (one replica) the sampler yields the global order itself, as
-    Lightning and Accelerate expect, which shard what they are given.
+    Lightning and Accelerate expect, which shard what they are given; where nobody does, and several processes train, it
+    warns.
+
+    ``set_epoch(e)`` before each epoch chooses its order. Where nobody calls it, the iterations are counted: the first
+    one is epoch 0, the next one epoch 1; a training that is continued starts from 0 again then.
 
     Args:
         seed: Seed of the draws; the same on every rank.
@@ -45,10 +53,12 @@ class EpochSampler(Sampler[int]):
         if rank >= num_replicas:
             raise LongtailError(f"rank must be below num_replicas = {num_replicas}, not {rank}")
         self.epoch = 0
+        self._counted: int | None = 0  # iterations; None once the epoch is told
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (from 0) whose order is drawn next; without it every epoch has the same order."""
+        """Choose the epoch (from 0) whose order is drawn from now on; without it each iteration is the next epoch."""
         self.epoch = whole_number("epoch", epoch, least=0)
+        self._counted = None
 
     def _order_length(self) -> int:
         """Length of this epoch's global order."""
@@ -90,7 +100,26 @@ class EpochSampler(Sampler[int]):
         return torch.cat(list(self.iter_chunks())).long()
 
     def __iter__(self) -> Iterator[int]:
+        if self.num_replicas == 1 and world()[1] > 1 and _a_loader_asks():
+            warnings.warn(
+                f"each of {world()[1]} processes draws the whole epoch of this {type(self).__name__}: give it "
+                "num_replicas=torch.distributed.get_world_size(), rank=torch.distributed.get_rank()",
+                stacklevel=2,
+            )
+        if self._counted is not None:
+            self.epoch = self._counted
+            self._counted += 1
         return itertools.chain.from_iterable(chunk.tolist() for chunk in self.iter_chunks())
+
+
+def _a_loader_asks() -> bool:
+    """Whether a ``DataLoader`` iterates over the caller's caller, and none that shards the order by itself."""
+    frame = sys._getframe(2)
+    caller = frame.f_globals.get("__name__", "")
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_LOADERS):
+        frame = frame.f_back
+    user = "" if frame is None else frame.f_globals.get("__name__", "")
+    return caller.startswith(_LOADERS) and not user.startswith("accelerate.")
 
 
 class ClassIndex:
