@@ -59,7 +59,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def results_table(results: Results, table: str, columns: list[str], names: list[str]) -> str:
-    """One line a method; for each column our mean ± std (number of seeds), beside what the paper prints if it does."""
+    """One line per method; for each column our mean ± std (number of seeds), beside what the paper prints."""
     rows = [row for row in results.rows if row["table"] == table and (not columns or row["column"] in columns)]
     rows = [row for row in rows if not names or row["row"] in names]
     columns = columns or list(dict.fromkeys(row["column"] for row in rows))
@@ -80,7 +80,7 @@ def results_table(results: Results, table: str, columns: list[str], names: list[
 
 
 def paired_table(results: Results, table: str, column: str, others: list[str], names: list[str]) -> str:
-    """One line a row, one column a baseline; row - baseline with its 95 % interval, and in how many seeds."""
+    """One line per row, one column per baseline; row - baseline with its 95 % interval, and in how many seeds."""
     body = []
     for name in names:
         line = [f"`{name}`"]

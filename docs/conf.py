@@ -17,12 +17,13 @@ author = "the longtail authors"
 copyright = "the longtail authors"
 version = release = longtail.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "_generated"]
 default_role = "code"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"longtail {release}"
 html_static_path = ["_static"]

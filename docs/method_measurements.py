@@ -10,7 +10,7 @@ from measured import Results, interval
 
 from longtail.methods import get_method, list_methods
 from longtail.paper import find_recipe, recipe_names
-from longtail.paper.base import Column, Row, Table
+from longtail.paper.base import Column, Row, TableRecipe
 from longtail.report.statistics import rounded
 
 __all__ = ["measurements"]
@@ -27,7 +27,7 @@ MEASURES = {
 
 
 def measurements(results: Results) -> str:
-    """The CSV file's text: a line a method and column of the tables; every run counts once."""
+    """The CSV file's text: a line per method and column of the tables; every run counts once."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
@@ -62,7 +62,7 @@ def _lines(name: str, results: Results) -> Iterator[dict[str, str]]:
 
 
 def _rows() -> Iterator[tuple[str, Column, Row]]:
-    tables = [recipe for recipe in map(find_recipe, recipe_names()) if isinstance(recipe, Table)]
+    tables = [recipe for recipe in map(find_recipe, recipe_names()) if isinstance(recipe, TableRecipe)]
     for table in sorted(tables, key=lambda table: (table.name == "comparison", table.name)):
         for column in table.columns:
             if column.measure in MEASURES:

@@ -101,7 +101,7 @@ def test_whatever_the_order_of_the_index(order, counts):
         (pd.DataFrame({"label": LABELS}).value_counts(), "not 0 to C - 1"),
         (pd.DataFrame({"weight": [1, 2]}), "class_counts are a DataFrame: give one of its columns"),
         (Counter("aab"), "class_counts are a Counter with the keys"),
-        ({0: 3, 2: 1}, "give a list, one number a class"),
+        ({0: 3, 2: 1}, "give a list, one number per class"),
     ],
 )
 def test_where_the_class_of_a_number_is_not_clear_it_says_what_to_write(values, message):

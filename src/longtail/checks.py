@@ -102,7 +102,7 @@ def check_labels(label: Tensor, num_classes: int, *, hint: str = "") -> None:
 
 
 def numbers(values: object, name: str, *, dtype: torch.dtype | None) -> Tensor:
-    """One number a class, ``[C]``: a tensor as it is but for its type; a list or an array as a tensor.
+    """One number per class, ``[C]``: a tensor as it is but for its type; a list or an array as a tensor.
 
     A pandas Series and a dictionary (`collections.Counter`) are read by their keys, which must be the class indices.
     """
@@ -111,7 +111,7 @@ def numbers(values: object, name: str, *, dtype: torch.dtype | None) -> Tensor:
     except LongtailError:
         raise
     except (TypeError, ValueError, RuntimeError):
-        raise LongtailError(f"{name} are {reprlib.repr(values)}: give a list of numbers, one a class") from None
+        raise LongtailError(f"{name} are {reprlib.repr(values)}: give a list of numbers, one per class") from None
 
 
 def _by_class(values: Any, name: str) -> Any:
@@ -125,7 +125,7 @@ def _by_class(values: Any, name: str) -> Any:
         return [by_key[c] for c in range(len(by_key))]
     what = f"{name} are a {type(values).__name__} with the keys {reprlib.repr(list(by_key))}, not 0 to C - 1"
     if not is_table(values):
-        raise LongtailError(f"{what}: give a list, one number a class, in the order of the class indices")
+        raise LongtailError(f"{what}: give a list, one number per class, in the order of the class indices")
     fill = ", fill_value=0" if name == "class_counts" else ""
     then = f".reindex(range(C){fill})" if whole else f".reindex(class_names{fill}).to_list()"
     raise LongtailError(f"{what}: bring it into the order of the class indices, which count from 0, with {then}")
@@ -159,7 +159,7 @@ def counts_as_float64(class_counts: Tensor | Sequence[int] | Mapping[int, int]) 
     """Class counts ``[C]`` as float64 on the CPU, checked."""
     counts = numbers(class_counts, "class_counts", dtype=torch.float64).detach().cpu()
     if counts.ndim != 1 or not len(counts) or not holds(counts.isfinite() & (counts >= 0)):
-        raise LongtailError("class_counts must be a non-empty list of finite numbers >= 0, one a class")
+        raise LongtailError("class_counts must be a non-empty list of finite numbers >= 0, one per class")
     if not holds((counts == 0) | (counts >= 1)):
         raise LongtailError("class_counts are shares, some of them below 1: give the numbers of samples")
     return counts
@@ -169,7 +169,7 @@ def checked_performance(performance: Tensor) -> Tensor:
     """Class performance ``[C]`` in full precision; raises on NaN and on values outside [0, 1]."""
     performance = full_precision(numbers(performance, "performances", dtype=None))
     if performance.ndim != 1 or not len(performance):
-        raise LongtailError(f"performance must have shape [C], one value a class, not {list(performance.shape)}")
+        raise LongtailError(f"performance must have shape [C], one value per class, not {list(performance.shape)}")
     good = (performance >= 0) & (performance <= 1 + 1e-6)  # an average of ones may round to a little above 1
     if not holds(good):
         c = int((~good).nonzero()[0])

@@ -30,7 +30,7 @@ class DataOptions:
     Args:
         imbalance: Largest class count over smallest, at least 1; 1 keeps the data balanced. None: the data set's own.
         imbalance_kind: Law of the class counts, ``exp`` if there is a law.
-        protocol: Preset of the splits: ``paper`` (450 + 50 a class on CIFAR-100), ``cao`` (500, no held-out split),
+        protocol: Preset of the splits: ``paper`` (450 + 50 per class on CIFAR-100), ``cao`` (500, no held-out split),
             ``merged`` (the images of ``paper``, all of them for training).
         data_seed: Seed of the subset and of the splits; separate from ``seed``. None: 0; ``compare``: that of each run,
             so that each seed cuts its own.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from longtail.errors import LongtailError
 
-__all__ = ["bare_name", "distinct_names", "nfc", "same_classes"]
+__all__ = ["bare_name", "brief", "distinct_names", "nfc", "same_classes"]
 
 _MARK = re.compile(r"(?P<name>.*) \((?:class|category) \S+\)", re.DOTALL)
 
@@ -69,6 +69,12 @@ def same_classes(theirs: Sequence[str], ours: Sequence[str], *, where: str, kind
 def bare_name(name: str) -> str:
     """The name without the number that `distinct_names` gave it."""
     return found["name"] if (found := _MARK.fullmatch(name)) else name
+
+
+def brief(names: Sequence[object], limit: int = 5) -> str:
+    """The first few of many names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(str(name) for name in names[:limit]) + more
 
 
 def _shared(names: Sequence[str]) -> set[str]:

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def photos(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Objects cut out of real photographs, a folder a class: a natural long tail, many sizes, every seventh grey."""
+    """Objects cut out of real photographs, a folder per class: a natural long tail, many sizes, every seventh grey."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("photos")

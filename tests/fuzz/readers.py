@@ -468,7 +468,7 @@ def _one_bad_of_four(folder: Path) -> tuple[Any, Any]:
 
 @reader("runs of a report", _comparison, share=300, refuses=False)
 def read_runs(folder: Path) -> Any:
-    from longtail.report.comparison import compare, headline
+    from longtail.report.compared import compare, headline
     from longtail.report.tables import csv_text, difference_table, method_table, paired_rows, result_rows, summary_rows
 
     runs, _ = _one_bad_of_four(folder)

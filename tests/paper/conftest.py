@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def cifar(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """CIFAR-100 with 170 + 3 images a class: 50 are held out, and a long tail of imbalance 200 starts at 120."""
+    """CIFAR-100 with 170 + 3 images per class: 50 are held out, and a long tail of imbalance 200 starts at 120."""
     spec = importlib.util.spec_from_file_location("unpack_cifar100", test_data / "unpack_cifar100.py")
     if spec is None or spec.loader is None or not (test_data / "cifar100").is_dir():
         pytest.skip(f"no CIFAR-100 in {test_data}")

@@ -11,15 +11,15 @@ from longtail.errors import LongtailError
 from longtail.kwargs import parse_kwargs
 from longtail.methods import get_method
 from longtail.paper import find_recipe, recipe_names
-from longtail.paper.base import Cell, Figure, Table
+from longtail.paper.base import Cell, FigureRecipe, TableRecipe
 from longtail.training.recipes import resolve
 
 RECIPES = [find_recipe(name) for name in recipe_names()]
-TABLES = [r for r in RECIPES if isinstance(r, Table)]
-WITH_RUNS = [*TABLES, *(r.runs for r in RECIPES if isinstance(r, Figure) and r.runs)]
+TABLES = [r for r in RECIPES if isinstance(r, TableRecipe)]
+WITH_RUNS = [*TABLES, *(r.runs for r in RECIPES if isinstance(r, FigureRecipe) and r.runs)]
 
 
-def cells(table: Table) -> list[Cell]:
+def cells(table: TableRecipe) -> list[Cell]:
     return [table.cell(column, row) for column in table.columns for row in table.rows]
 
 
@@ -206,7 +206,7 @@ def test_tables_7_and_8_fit_together_and_the_papers_text() -> None:
 
 
 @pytest.mark.parametrize("table", WITH_RUNS, ids=lambda t: t.name)
-def test_names_are_unique_and_every_row_builds_its_method(table: Table) -> None:
+def test_names_are_unique_and_every_row_builds_its_method(table: TableRecipe) -> None:
     assert len({r.name for r in table.rows}) == len(table.rows)
     assert len({c.name for c in table.columns}) == len(table.columns)
     assert {r.beside or r.name for r in table.rows} >= set(table.paper)
@@ -231,7 +231,7 @@ def test_rows_share_a_folder_exactly_when_they_are_the_same_method() -> None:
 
 
 @pytest.mark.parametrize("table", WITH_RUNS, ids=lambda t: t.name)
-def test_configurations_are_the_papers_protocol(table: Table) -> None:
+def test_configurations_are_the_papers_protocol(table: TableRecipe) -> None:
     protocol = {
         "digits": ("lenet5", 20, 32, 0.02, 5e-4, "cosine"),
         "mnist": ("lenet5", 100, 100, 0.001, 5e-4, "constant"),

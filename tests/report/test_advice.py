@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from longtail.advice import CHECKS, Finding
 from longtail.methods import get_method
 from longtail.report import advice
-from longtail.report.comparison import Comparison, compare
+from longtail.report.compared import Comparison, compare
 from longtail.report.runs import find_runs
 
 from .fixtures import rewrite_column, write_run

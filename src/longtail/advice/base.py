@@ -32,7 +32,7 @@ Severity = Literal["error", "warning", "note"]
 ``note``: worth a look. None of them changes an exit code."""
 
 Subject = Literal["data", "runs"]
-"""What a check looks at: a `longtail.advice.DataFacts`, or a `longtail.report.comparison.Comparison`."""
+"""What a check looks at: a `longtail.advice.DataFacts`, or a `longtail.report.compared.Comparison`."""
 
 EXTENSIONS = "longtail.checks"
 """Group of entry points; each names a module that registers checks when it is imported."""

@@ -156,7 +156,7 @@ def inspect_boxes(data: BoxData, *, limit: int = 5) -> dict[str, Any]:
     Returns:
         ``name``, ``num_classes``, ``class_names``, ``rules``; ``splits``: for each ``images``, ``empty`` (images that
         show nothing), ``image_counts``, ``instance_counts`` ``[C]``, ``masks`` (objects with one, as far as they were
-        read); ``imbalance``: of the training images a class;
+        read); ``imbalance``: of the training images per class;
         ``groups``: for ``r``, ``c``, ``f`` the number of ``classes`` and their training ``images`` and ``instances``;
         ``largest`` and ``smallest``: ``[name, images]`` pairs; ``notes``.
     """

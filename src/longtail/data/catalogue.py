@@ -313,7 +313,7 @@ register(
     Entry(
         name="lists",
         about="images named in train.txt, val.txt, test.txt",
-        reader="longtail.data.files:read_lists",
+        reader="longtail.data.filelists:read_lists",
         place="DIR",
         reads=("root",),
         options=_GROUPED,

@@ -1,4 +1,4 @@
-"""Readers of clips: a ``clips.csv`` with file and label, or a folder a class; and which of the files are whole."""
+"""Readers of clips: a ``clips.csv`` with file and label, or a folder per class; and which of the files are whole."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 from longtail.data.base import Split
 from longtail.data.catalogue import FRAMES
-from longtail.data.files import brief
 from longtail.data.folders import read_folder
 from longtail.data.series import frame_series
 from longtail.data.table import read_rows, splits_of
 from longtail.data.video import check_clip, image_names
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["check_clips", "drop_broken", "read_clips", "series_notes"]
 

@@ -17,7 +17,6 @@ from longtail.data.base import Broken, Split, check_broken
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import find_entry, imported, known, place_of
 from longtail.data.coco_files import looks_like_coco
-from longtail.data.files import brief
 from longtail.data.groups import group_numbers, group_splits
 from longtail.data.labelme import looks_like_labelme
 from longtail.data.layout import SPLIT_NAMES, folder_of
@@ -29,7 +28,7 @@ from longtail.data.walk import real_paths
 from longtail.data.yolo import looks_like_yolo
 from longtail.errors import LongtailError
 from longtail.metrics.detection import frequency_group
-from longtail.names import bare_name
+from longtail.names import bare_name, brief
 
 __all__ = ["load_boxes", "read_annotated", "read_annotations"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from longtail.data.annotations import Entries, read_json
-from longtail.data.files import brief
 from longtail.data.layout import SPLIT_NAMES, folder_of, only_one, split_roles
 from longtail.data.walk import Passed
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["find_coco", "find_lvis", "looks_like_coco"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from longtail.data.base import Split
-from longtail.data.files import brief
 from longtail.data.photos import is_image
 from longtail.data.video import is_video
 from longtail.data.walk import Passed, walk
 from longtail.errors import LongtailError
+from longtail.names import brief
 from longtail.textfiles import read_text
 
 __all__ = ["read_egtea", "read_egtea_lists"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from longtail.data.base import Split
-from longtail.data.files import brief, clips_below, images_below, one_row_a_file
+from longtail.data.filelists import clips_below, images_below, one_row_a_file
 from longtail.data.layout import SPLIT_NAMES, only_one, split_roles
 from longtail.data.photos import is_image
 from longtail.data.video import is_video
 from longtail.data.walk import Passed, subfolders, walk
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 
 __all__ = ["read_folder"]
 

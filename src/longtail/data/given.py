@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from longtail.data.files import clips_below, images_below
+from longtail.data.filelists import clips_below, images_below
 from longtail.data.video import image_names
 from longtail.data.walk import Passed
 from longtail.errors import LongtailError

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from longtail.advice import noted
 from longtail.data.base import Split
-from longtail.data.files import brief
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["group_numbers", "group_splits"]
 

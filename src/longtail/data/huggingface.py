@@ -14,11 +14,10 @@ from typing import Any
 import torch
 
 from longtail.data.base import Split
-from longtail.data.files import brief
 from longtail.data.layout import SPLIT_NAMES, only_one, split_named
 from longtail.data.table import by_number, given_columns, usual_name
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 
 __all__ = ["read_hf"]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.annotations import Entries
-from longtail.data.files import brief
 from longtail.data.labelfiles import Folders, categories_of, number, shown
 from longtail.data.layout import files_by_split
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 from longtail.textfiles import read_json
 
 __all__ = ["find_labelme", "looks_like_labelme"]

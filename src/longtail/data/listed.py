@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longtail.data.catalogue import CATALOGUE, parse_spec, places_of
 from longtail.data.egtea import VERBS, read_egtea_lists
-from longtail.data.files import labels_of_lists
+from longtail.data.filelists import labels_of_lists
 from longtail.errors import LongtailError
 from longtail.shots import classes_by_shot
 

@@ -18,7 +18,6 @@ from longtail.data.base import Broken, ImageData, Split, check_broken
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
 from longtail.data.clips import drop_broken, series_notes
 from longtail.data.counts import long_tail_counts
-from longtail.data.files import brief
 from longtail.data.groups import group_numbers, group_splits
 from longtail.data.photos import check_images, depth_note
 from longtail.data.record import SplitRecord, restore_splits
@@ -26,6 +25,7 @@ from longtail.data.splits import TEST_FRACTION, VAL_FRACTION, cut_groups, cut_ro
 from longtail.data.video import frame_files
 from longtail.data.walk import Passed, subfolders
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["load_data"]
 
@@ -81,8 +81,8 @@ def load_data(
     Splits that are missing are cut from the training part, the same way for every class: ``val`` is the difficulty
     split; without a ``test`` part the given ``val`` becomes the test split and a new difficulty split is cut; a folder
     without splits gives both. A class needs one image for each split that is cut and one for training, otherwise it
-    trains as a whole and a note names it. Published sets hold out what the paper does (50 images a class of CIFAR-100,
-    500 of MNIST), and only then is the training part thinned to a long tail.
+    trains as a whole and a note names it. Published sets hold out what the paper does (50 images per class of
+    CIFAR-100, 500 of MNIST), and only then is the training part thinned to a long tail.
 
     Args:
         spec: ``NAME[:PATH]``, an entry of `longtail.data.catalogue` that has no boxes. Without PATH a published set is

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from longtail.data.files import brief
 from longtail.data.walk import real_paths
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["Photographs", "find_photographs"]
 

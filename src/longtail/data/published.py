@@ -8,9 +8,10 @@ from pathlib import Path
 from longtail.data.arrays import read_cifar, read_digits, read_idx_pair
 from longtail.data.base import Split
 from longtail.data.catalogue import places_of
-from longtail.data.files import brief, read_lists
+from longtail.data.filelists import read_lists
 from longtail.data.splits import tail_rows
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = ["pick_4v9", "read_long_tailed", "read_published", "read_sklearn_digits"]
 
@@ -113,7 +114,7 @@ def read_long_tailed(
 
 
 def pick_4v9(splits: dict[str, Split], imbalance: float, seed: int) -> None:
-    """The paper's two-class problem: 5000 training images, 4 the head and 9 the tail; 800 test images a class."""
+    """The paper's two-class problem: 5000 training images, 4 the head and 9 the tail; 800 test images per class."""
     head = round(5000 * imbalance / (1 + imbalance))
     counts = [head, 5000 - head]
     train, test = splits["train"], splits["test"]

@@ -21,10 +21,10 @@ from longtail import runfolder
 from longtail.data.base import ImageData, Source, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import places_of
-from longtail.data.files import brief
 from longtail.data.layout import folder_of
 from longtail.data.video import frame_files
 from longtail.errors import LongtailError
+from longtail.names import brief
 
 __all__ = [
     "SplitRecord",

@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 
 from longtail.data.base import Split
-from longtail.data.files import brief
 from longtail.data.layout import SPLIT_NAMES, split_named
 from longtail.data.photos import is_image
 from longtail.data.walk import real_paths
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 from longtail.textfiles import read_text
 
 __all__ = ["Row", "by_number", "given_columns", "read_csv", "read_rows", "splits_of", "usual_name"]

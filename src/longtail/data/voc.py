@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from longtail.data.annotations import Entries
-from longtail.data.files import brief
 from longtail.data.labelfiles import Folders, categories_of, number, shown
 from longtail.data.layout import SPLIT_NAMES, files_by_split
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 from longtail.textfiles import read_text
 
 __all__ = ["find_voc", "looks_like_voc"]

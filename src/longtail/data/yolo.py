@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.annotations import Entries
-from longtail.data.files import brief, images_below
+from longtail.data.filelists import images_below
 from longtail.data.labelfiles import number, shown
 from longtail.data.layout import SPLIT_NAMES, files_by_split
 from longtail.data.photos import is_image
 from longtail.data.walk import Passed, real_paths
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 from longtail.textfiles import read_text
 
 __all__ = ["find_yolo", "looks_like_yolo"]

@@ -128,7 +128,7 @@ def difficulty_probabilities(weight: Tensor | Sequence[float], class_counts: Ten
     counts = counts_as_float64(class_counts)
     weight = numbers(weight, "class weights", dtype=torch.float64).detach().cpu()
     if weight.shape != counts.shape:
-        raise LongtailError(f"{list(weight.shape)} weights for {len(counts)} classes: give one a class")
+        raise LongtailError(f"{list(weight.shape)} weights for {len(counts)} classes: give one per class")
     if not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
         raise LongtailError("class weights must be finite numbers >= 0")
     present = counts > 0

@@ -80,14 +80,14 @@ def shifted_cross_entropy(
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.
         target: Class indices ``[N]`` or ``[N, d1, ...]``, or soft targets of the shape of ``logits``.
-        temperature: One a class, ``[C]`` > 0; None: ones.
-        shift: One a class, ``[C]``; None: zeros.
+        temperature: One per class, ``[C]`` > 0; None: ones.
+        shift: One per class, ``[C]``; None: zeros.
 
     Returns:
         Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
-        LongtailError: not one temperature or shift a class.
+        LongtailError: not one temperature or shift per class.
     """
     logits = full_precision(logits)
     if temperature is not None:

@@ -39,7 +39,7 @@ def focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 1.0) -> Tensor:
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: float | None = None) -> Tensor:
-    """Focal loss, sigmoid form: one binary problem a class, summed over the classes (as in detectors).
+    """Focal loss, sigmoid form: one binary problem per class, summed over the classes (as in detectors).
 
     Args:
         logits: ``[N, C]`` or dense ``[N, C, d1, ...]``.

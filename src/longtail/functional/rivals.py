@@ -70,7 +70,7 @@ def seesaw_loss(
         Losses ``[N]`` or ``[N, d1, ...]``; half precision is computed and returned in float32.
 
     Raises:
-        LongtailError: a hyperparameter outside its range, or not one count a class.
+        LongtailError: a hyperparameter outside its range, or not one count per class.
 
     Reference:
         Wang et al., Seesaw Loss for Long-Tailed Instance Segmentation, CVPR 2021.

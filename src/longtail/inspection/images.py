@@ -198,7 +198,7 @@ def mirror_twins(data: ImageData, *, limit: int = 5) -> list[tuple[str, str, flo
 
 
 def _thumbnails(data: ImageData, split: Split, *, mirror: bool = False) -> tuple[Tensor, Tensor]:
-    """Features ``[N, F]`` and labels of at most `PER_CLASS` images a class, the same ones every time."""
+    """Features ``[N, F]`` and labels of at most `PER_CLASS` images per class, the same ones every time."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     ranked = order[split.labels[order].argsort(stable=True)]
     labels = split.labels[ranked]

@@ -1,4 +1,4 @@
-"""Sources of one number a class: tensors, objects whose ``weight`` is one, and what is made from them."""
+"""Sources of one number per class: tensors, objects whose ``weight`` is one, and what is made from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_source(weight: Any) -> Any:
         return weight
     tensor = numbers(weight, "class weights", dtype=torch.float32)
     if tensor.ndim != 1 or not len(tensor) or not bool(torch.isfinite(tensor).all()) or bool((tensor < 0).any()):
-        raise LongtailError("class weights must be finite numbers >= 0, one a class")
+        raise LongtailError("class weights must be finite numbers >= 0, one per class")
     return tensor
 
 
@@ -57,7 +57,7 @@ class Shift:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Padded:
-    """A source of one number a class with one more in front, the background's."""
+    """A source of one number per class with one more in front, the background's."""
 
     source: Any
     background: float

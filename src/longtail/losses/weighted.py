@@ -85,7 +85,7 @@ class ClassWeightedLoss(nn.Module):
         self._source: tuple[Any] = (None if weight is None else as_source(weight),)
 
     def set_shift(self, source: Any) -> None:
-        """Add the ``weight`` of ``source``, one number a class, to the logits before the loss sees them."""
+        """Add the ``weight`` of ``source``, one number per class, to the logits before the loss sees them."""
         self._shift = (source,)
 
     @property
@@ -137,7 +137,7 @@ class ClassWeightedLoss(nn.Module):
         readable = prediction.device.type == "cpu"
         if soft:
             if readable and not holds((target >= 0) & target.isfinite()):
-                raise LongtailError("soft targets must be finite numbers >= 0, one a class")
+                raise LongtailError("soft targets must be finite numbers >= 0, one per class")
             counts = torch.ones_like(target.select(1, 0), dtype=torch.bool)
         else:
             target = class_indices(target)

@@ -173,7 +173,7 @@ def exact_continuation(method: Method, stats: ClassStats) -> None:
 
 
 def a_head_that_is_rebuilt(method: Method, stats: ClassStats) -> None:
-    """The head gives a logit a class, and is made again from class counts and its weights."""
+    """The head gives a logit per class, and is made again from class counts and its weights."""
     head = method.parts(stats).head
     if head is None:
         return

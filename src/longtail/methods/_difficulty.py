@@ -48,7 +48,7 @@ class DifficultyMethod(Method, DifficultyOptions):
     normalize: Normalize = "samples"  # methods know the class counts
 
     def difficulty(self, class_counts: Sequence[int]) -> ClassDifficulty:
-        """A fresh difficulty with this method's hyperparameters, for training samples of these numbers a class."""
+        """A fresh difficulty with this method's hyperparameters, for training samples of these numbers per class."""
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(DifficultyOptions)}
         return ClassDifficulty(len(class_counts), class_counts=class_counts, **options)
 

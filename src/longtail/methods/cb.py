@@ -31,8 +31,8 @@ class CB(Method):
     Hyperparameters:
         beta: In [0, 1]; 0 is cross-entropy, 1 inverse frequency. Default 0.9999: the authors' CIFAR-10 scripts and the
             re-weighting baseline of LDAM. They chose from {0.9, 0.99, 0.999, 0.9999} for each data set and used 0.999
-            on large ones. With at most a few hundred samples a class, 0.9999 is nearly inverse frequency and 0.9 nearly
-            uniform. A class without samples gets weight 1.
+            on large ones. With at most a few hundred samples per class, 0.9999 is nearly inverse frequency and 0.9
+            nearly uniform. A class without samples gets weight 1.
 
     Reference:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019.

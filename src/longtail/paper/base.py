@@ -13,7 +13,7 @@ from longtail.config import RunConfig
 from longtail.data.catalogue import CATALOGUE
 from longtail.errors import LongtailError
 
-__all__ = ["Cell", "Column", "Figure", "Row", "Runs", "Table"]
+__all__ = ["Cell", "Column", "FigureRecipe", "Row", "Runs", "TableRecipe"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Table:
+class TableRecipe:
     """A table of classification errors or other measures.
 
     Args:
@@ -195,7 +195,7 @@ Runs = Sequence[tuple[Cell, Sequence[Path]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Figure:
+class FigureRecipe:
     """A figure, with or without runs.
 
     Args:
@@ -210,5 +210,5 @@ class Figure:
     name: str
     title: str
     draw: Callable[[Path, Any], list[Path]]
-    runs: Table | None = None
+    runs: TableRecipe | None = None
     data: str = ""

@@ -7,7 +7,7 @@ import pkgutil
 import re
 
 from longtail.errors import LongtailError
-from longtail.paper.base import Figure, Table
+from longtail.paper.base import FigureRecipe, TableRecipe
 
 __all__ = ["find_recipe", "recipe_names"]
 
@@ -19,7 +19,7 @@ def recipe_names() -> list[str]:
     return [name for name in modules if re.fullmatch(r"(table|figure)\d+|comparison", name)]
 
 
-def find_recipe(name: str) -> Table | Figure:
+def find_recipe(name: str) -> TableRecipe | FigureRecipe:
     """The ``RECIPE`` of the module of that name."""
     if name not in recipe_names():
         raise LongtailError(f"unknown table or figure {name!r}: known are {', '.join(recipe_names())}")

@@ -58,12 +58,12 @@ def _mnist(imbalance: int, head: int) -> Column:
     return Column(name=f"mnist-{imbalance}", title=title, scales={"full": full, "small": {}, "smoke": {"epochs": 2}})
 
 
-# What the network trains on. paper: at most 450 images a class; 50 a class are held out. cao: at most 500, none held
-# out, with the weight decay of Cao et al. (2019). merged: the paper's training and held-out images in one. decay: the
-# paper's with the weight decay of its authors' public code, which is five times the printed one.
+# What the network trains on. paper: at most 450 images per class; 50 per class are held out. cao: at most 500, none
+# held out, with the weight decay of Cao et al. (2019). merged: the paper's training and held-out images in one. decay:
+# the paper's with the weight decay of its authors' public code, which is five times the printed one.
 _PROTOCOLS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("", {}),
-    "cao": (", 500 a class and no held-out split", {"protocol": "cao", "weight_decay": 2e-4}),
+    "cao": (", 500 per class and no held-out split", {"protocol": "cao", "weight_decay": 2e-4}),
     "merged": (", held-out images in training", {"protocol": "merged"}),
     "decay": (", weight decay 0.0005", {"weight_decay": 5e-4}),
 }

@@ -27,7 +27,7 @@ minutes.
 from __future__ import annotations
 
 from longtail.paper import table1
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import (
     CIFAR100_10,
     CIFAR100_10_CAO,
@@ -70,7 +70,7 @@ def _printed(row: str) -> tuple[str, ...]:
     return tuple(printed.get(column.name.removesuffix("-decay"), "") for column in COLUMNS)
 
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="comparison",
     title="Classification errors (%) of methods under one protocol",
     columns=COLUMNS,

@@ -16,7 +16,7 @@ from typing import Any
 
 from longtail import runfolder
 from longtail.palette import BLUE, VERMILION
-from longtail.paper.base import Cell, Figure, Row, Runs, Table
+from longtail.paper.base import Cell, FigureRecipe, Row, Runs, TableRecipe
 from longtail.paper.columns import CIFAR100_100, IMAGENET_LT
 from longtail.training.files import read_json, write_csv
 
@@ -68,11 +68,11 @@ def draw(out: Path, runs: Runs) -> list[Path]:
     return [picture, table]
 
 
-RECIPE = Figure(
+RECIPE = FigureRecipe(
     name="figure1",
     title="Training images and accuracy of each class under plain training",
     draw=draw,
-    runs=Table(
+    runs=TableRecipe(
         name="figure1",
         title="Classification errors (%) of the runs behind Figure 1",
         columns=(IMAGENET_LT, CIFAR100_100),

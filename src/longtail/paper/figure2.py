@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from longtail.functional import difficulty_weights
-from longtail.paper.base import Figure, Runs
+from longtail.paper.base import FigureRecipe, Runs
 
 __all__ = ["RECIPE", "curves"]
 
@@ -49,4 +49,4 @@ def draw(out: Path, runs: Runs = ()) -> list[Path]:
     return [picture, table]
 
 
-RECIPE = Figure(name="figure2", title="Weight of a class by its difficulty, for several tau", draw=draw)
+RECIPE = FigureRecipe(name="figure2", title="Weight of a class by its difficulty, for several tau", draw=draw)

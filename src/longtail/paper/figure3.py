@@ -14,7 +14,7 @@ from typing import get_args
 import torch
 
 from longtail.functional import TauRule, dynamic_tau
-from longtail.paper.base import Figure, Runs
+from longtail.paper.base import FigureRecipe, Runs
 
 __all__ = ["RECIPE", "curves"]
 
@@ -62,4 +62,4 @@ def draw(out: Path, runs: Runs = ()) -> list[Path]:
     return [picture, table]
 
 
-RECIPE = Figure(name="figure3", title="tau by the bias, for every rule", draw=draw)
+RECIPE = FigureRecipe(name="figure3", title="tau by the bias, for every rule", draw=draw)

@@ -22,7 +22,7 @@ from typing import Any
 
 from longtail import runfolder
 from longtail.metrics import shot_groups
-from longtail.paper.base import Figure, Row, Runs, Table
+from longtail.paper.base import FigureRecipe, Row, Runs, TableRecipe
 from longtail.paper.columns import CIFAR100_200
 from longtail.training.files import intact, read_csv, read_json, write_csv
 from longtail.training.hard import THRESHOLD
@@ -31,7 +31,7 @@ __all__ = ["RECIPE", "RUNS", "groups"]
 
 COLUMNS = ("row", "epoch", "group", "classes", "n", "hard")
 
-RUNS = Table(
+RUNS = TableRecipe(
     name="figure4",
     title="Classification errors (%) of the runs behind Figures 4 and 5",
     columns=(CIFAR100_200,),
@@ -82,7 +82,7 @@ def _by_epoch(rows: Sequence[dict[str, str]], classes: int, values: Sequence[flo
 
 
 def _curves(row: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Hard samples a class, averaged over the classes of a group and over the seeds."""
+    """Hard samples per class, averaged over the classes of a group and over the seeds."""
     seeds = [_hard(folder) for folder in folders]
     return [
         {
@@ -115,10 +115,10 @@ def draw(out: Path, runs: Runs) -> list[Path]:
                 if points:
                     axes.plot(*zip(*points, strict=True), color=look.color, linestyle=look.dash, label=group)
             axes.set(xlabel="Epoch", title=name if name.startswith("focal") else f"{name}: smoothed d ** tau")
-        panels[0].set(ylabel="Training images a class with a weight above 0.8")
+        panels[0].set(ylabel="Training images per class with a weight above 0.8")
         legend(figure, panels[0], title="Classes")
         picture.write_bytes(png(figure))
     return [picture, table]
 
 
-RECIPE = Figure(name="figure4", title="Hard instances of each group of classes by epoch", draw=draw, runs=RUNS)
+RECIPE = FigureRecipe(name="figure4", title="Hard instances of each group of classes by epoch", draw=draw, runs=RUNS)

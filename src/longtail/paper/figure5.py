@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail import runfolder
-from longtail.paper.base import Figure, Runs
+from longtail.paper.base import FigureRecipe, Runs
 from longtail.paper.figure4 import RUNS, groups
 from longtail.report.statistics import spread
 from longtail.training.files import read_json, write_csv
@@ -85,7 +85,7 @@ def draw(out: Path, runs: Runs) -> list[Path]:
     return [picture, table]
 
 
-RECIPE = Figure(
+RECIPE = FigureRecipe(
     name="figure5",
     title="Accuracy of each group of classes",
     draw=draw,

@@ -13,7 +13,7 @@ from pathlib import Path
 from longtail.data.egtea import read_egtea_lists
 from longtail.metrics import head_and_tail
 from longtail.palette import BLUE, VERMILION
-from longtail.paper.base import Figure
+from longtail.paper.base import FigureRecipe
 from longtail.training.files import write_csv
 
 __all__ = ["RECIPE"]
@@ -53,4 +53,4 @@ def draw(out: Path, source: Path) -> list[Path]:
     return [picture, table]
 
 
-RECIPE = Figure(name="figure6", title="Clips of each verb of EGTEA", draw=draw, data="egtea")
+RECIPE = FigureRecipe(name="figure6", title="Clips of each verb of EGTEA", draw=draw, data="egtea")

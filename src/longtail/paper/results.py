@@ -142,19 +142,19 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _order() -> Iterator[tuple[str, str, str]]:
-    from longtail.paper.base import Table as PaperTable
+    from longtail.paper.base import TableRecipe
     from longtail.paper.catalogue import find_recipe, recipe_names
 
     for name in recipe_names():
         recipe = find_recipe(name)
-        table = recipe if isinstance(recipe, PaperTable) else recipe.runs
+        table = recipe if isinstance(recipe, TableRecipe) else recipe.runs
         for column in table.columns if table else ():
             for row in table.rows if table else ():
                 yield name, column.name, row.name
 
 
 def beside_paper(title: str, cells: Sequence[Cell], finished: Finished, *, scale: str) -> Table:
-    """A line a row: what we measured, and what the paper prints where ``scale`` leaves the protocol as it is."""
+    """A line per row: what we measured, and what the paper prints where ``scale`` leaves the protocol as it is."""
     cells = [cell if cell.column.is_full(scale) else dataclasses.replace(cell, paper="") for cell in cells]
     rows = []
     for cell in cells:

@@ -10,9 +10,9 @@ from typing import Any
 
 from longtail import runfolder
 from longtail.config import RunConfig
-from longtail.data.files import brief
 from longtail.errors import LongtailError
-from longtail.paper.base import Cell, Column, Figure, Row, Runs, Table
+from longtail.names import brief
+from longtail.paper.base import Cell, Column, FigureRecipe, Row, Runs, TableRecipe
 from longtail.paper.catalogue import find_recipe, recipe_names
 from longtail.training.jobs import Outcome
 
@@ -63,8 +63,8 @@ def reproduce(
     """
     out = Path(out)
     recipes = [find_recipe(name) for name in what]
-    tables = [(recipe, None) if isinstance(recipe, Table) else (recipe.runs, recipe) for recipe in recipes]
-    without_runs = [recipe for recipe in recipes if isinstance(recipe, Figure) and recipe.runs is None]
+    tables = [(recipe, None) if isinstance(recipe, TableRecipe) else (recipe.runs, recipe) for recipe in recipes]
+    without_runs = [recipe for recipe in recipes if isinstance(recipe, FigureRecipe) and recipe.runs is None]
     if not recipes:
         raise LongtailError(f"name at least one table or figure: {', '.join(recipe_names())}")
     if without_runs and (columns or rows):
@@ -105,7 +105,7 @@ def reproduce(
         raise LongtailError(f"{len(failed)} runs failed, the same command trains them anew: {told}")
 
 
-def _drawn(figure: Figure, out: Path, source: Runs | Path) -> Iterator[str]:
+def _drawn(figure: FigureRecipe, out: Path, source: Runs | Path) -> Iterator[str]:
     if not figure.data:  # else `draw` makes it once it has read the data
         out.mkdir(parents=True, exist_ok=True)
     for path in figure.draw(out, source):
@@ -152,8 +152,8 @@ def _chosen(kind: str, names: Sequence[str], known: Mapping[str, Any], table: st
 class _Plan:
     """The chosen cells of a table or figure and their runs."""
 
-    table: Table
-    figure: Figure | None = None
+    table: TableRecipe
+    figure: FigureRecipe | None = None
     out: Path
     scale: str
     fields: Mapping[str, Any]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import CIFAR100_10, CIFAR100_100, IMAGENET_LT, MNIST_99, MNIST_199
 
 __all__ = ["RECIPE"]
@@ -58,4 +58,6 @@ ROWS = (
     Row(name="cdb-w-fl-paper", method="cdb-w-fl", kwargs=("preset=paper",), beside="cdb-w-fl"),
 )
 
-RECIPE = Table(name="table1", title="Classification errors (%) of all methods", columns=COLUMNS, rows=ROWS, paper=PAPER)
+RECIPE = TableRecipe(
+    name="table1", title="Classification errors (%) of all methods", columns=COLUMNS, rows=ROWS, paper=PAPER
+)

@@ -13,7 +13,7 @@ Command: longtail reproduce table2 --columns mnist-99 mnist-199 cifar100-100 --p
 
 from __future__ import annotations
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import (
     CIFAR100_10,
     CIFAR100_20,
@@ -66,7 +66,7 @@ def tau_rows(method: str, *more: str) -> tuple[Row, ...]:
     )
 
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table2",
     title="Classification errors (%) of CDB-W-CE by tau",
     columns=COLUMNS,

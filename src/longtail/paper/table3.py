@@ -12,7 +12,7 @@ Command: longtail reproduce table3 --columns mnist-99 mnist-199 --precision bf16
 
 from __future__ import annotations
 
-from longtail.paper.base import Table
+from longtail.paper.base import TableRecipe
 from longtail.paper.table2 import COLUMNS, tau_rows
 
 __all__ = ["RECIPE"]
@@ -29,7 +29,7 @@ PAPER = {
     "sigmoid": ("2.80 ± 0.35", "3.93 ± 0.65", "41.39", "46.08", "53.37", "58.03", "62.26", "62.30"),
 }
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table3",
     title="Classification errors (%) of CDB-S by tau",
     columns=COLUMNS,

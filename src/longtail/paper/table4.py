@@ -8,7 +8,7 @@ Command: longtail reproduce table4 --out OUT
 
 from __future__ import annotations
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import CIFAR100_10, CIFAR100_100
 
 __all__ = ["RECIPE"]
@@ -44,7 +44,7 @@ def _row(name: str, suffix: str = "") -> Row:
     )
 
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table4",
     title="Classification errors (%) of decoupled learning, by first and second stage",
     columns=(CIFAR100_10, CIFAR100_100),

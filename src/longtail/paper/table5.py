@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import COCO, LVIS, SHAPES_LT
 
 __all__ = ["RECIPE", "on_classifier"]
@@ -43,7 +43,7 @@ def on_classifier(name: str) -> Row:
 
 
 # End to end, BAGS is no row of the paper's, nor are the rows that are only run on request.
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table5",
     title="Average precision (%) of boxes",
     columns=(*LVIS.measuring(*MEASURES), *COCO.measuring(*MEASURES), *SHAPES_LT.measuring(*MEASURES)),

@@ -11,7 +11,7 @@ alone from a detector of CDB-W-CE in Table 5, and stand beside that row here.
 
 from __future__ import annotations
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import COCO_MASKS, LVIS_MASKS, SHAPES_LT_MASKS
 from longtail.paper.table5 import on_classifier
 
@@ -36,7 +36,7 @@ def _row(name: str) -> Row:
     return Row(name=name, method=name, start="ce" if name in _FROM_CE else "")
 
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table6",
     title="Average precision (%) of boxes and masks",
     columns=(

@@ -13,7 +13,7 @@ Command: longtail reproduce table7 --columns moving-digits-top1 moving-digits-to
 
 from __future__ import annotations
 
-from longtail.paper.base import Row, Table
+from longtail.paper.base import Row, TableRecipe
 from longtail.paper.columns import EGTEA, MOVING_DIGITS
 
 __all__ = ["RECIPE", "ROWS"]
@@ -39,7 +39,7 @@ ROWS = (
     ),
 )
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table7",
     title="Accuracy, precision and recall (%) on clips",
     columns=(*EGTEA.measuring(*MEASURES), *MOVING_DIGITS.measuring(*MEASURES)),

@@ -17,7 +17,7 @@ Command: longtail reproduce table8 --columns moving-digits-head-precision moving
 
 from __future__ import annotations
 
-from longtail.paper.base import Table
+from longtail.paper.base import TableRecipe
 from longtail.paper.columns import EGTEA, MOVING_DIGITS
 from longtail.paper.table7 import ROWS
 
@@ -33,7 +33,7 @@ PAPER = {  # of EGTEA, in the order of the measures
     "cdb-w": ("78.11", "75.01", "64.69", "63.34"),
 }
 
-RECIPE = Table(
+RECIPE = TableRecipe(
     name="table8",
     title="Precision and recall (%) of frequent and of other classes of clips",
     columns=(*EGTEA.measuring(*MEASURES), *MOVING_DIGITS.measuring(*MEASURES)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from longtail.advice import DataFacts, Finding, Seen, check, findings
 from longtail.advice.data import some
-from longtail.report.comparison import Comparison, Group, percent, points
+from longtail.report.compared import Comparison, Group, percent, points
 from longtail.report.measures import shot_groups
 from longtail.report.runs import Floats
 from longtail.report.statistics import rank_correlation

@@ -12,7 +12,7 @@ import numpy as np
 from longtail.advice import Finding, without
 from longtail.report import figures
 from longtail.report.advice import advise
-from longtail.report.comparison import Comparison, percent, points, varied
+from longtail.report.compared import Comparison, percent, points, varied
 from longtail.report.figures import Looks
 from longtail.report.measures import shot_groups
 from longtail.report.runs import Difficulty

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from longtail.palette import VERMILION
-from longtail.report.comparison import Comparison, Group
+from longtail.report.compared import Comparison, Group
 from longtail.report.runs import Difficulty, Floats, Ints, Run
 from longtail.report.statistics import spread
 from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
@@ -148,7 +148,7 @@ def _window(classes: int) -> int:
 
 
 def shot_bars(c: Comparison, looks: Looks) -> bytes:
-    """One panel a class group, one bar a method: mean over seeds, one standard deviation, a dot a seed (Fig. 5)."""
+    """One panel per class group, one bar per method: mean over seeds, standard deviation, a dot per seed (Fig. 5)."""
     panels = [(title, key) for key, title in c.measures.groups if any(g.values(c.measures[key]) for g in c.groups)]
     figure = new_figure(1.3 + 0.36 * max(len(c.groups), 3))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

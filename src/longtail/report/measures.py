@@ -52,7 +52,7 @@ class MeasureSet:
     Args:
         requires: Key of ``metrics.json`` that marks the task.
         measures: In the order of the tables.
-        headline: Key that decides which method won, on a test split with about equally many samples a class.
+        headline: Key that decides which method won, on a test split with about equally many samples per class.
         unbalanced_headline: The same where the test split is itself long-tailed.
         groups: Keys of the class groups with their titles, all classes first.
         per_class: What ``per_class`` holds.

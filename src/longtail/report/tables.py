@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from longtail.cells import quoted
-from longtail.report.comparison import Comparison, Group, percent, points, with_std
+from longtail.report.compared import Comparison, Group, percent, points, with_std
 from longtail.report.measures import Measure
 from longtail.report.runs import Run
 from longtail.report.statistics import Paired
@@ -36,7 +36,7 @@ class Table:
     Args:
         title: One line above the table.
         columns: Headings.
-        rows: Cells, one tuple a row, as long as ``columns``.
+        rows: Cells, one tuple per row, as long as ``columns``.
         best: ``(row, column)`` of the cells that win their column.
         tones: ``(row, column)`` to ``"better"`` or ``"worse"``, for differences that are clear.
         numeric: Whether all columns but the first hold numbers.
@@ -66,7 +66,7 @@ def format_table(table: Table) -> str:
 
 
 def method_table(c: Comparison, measures: Sequence[Measure]) -> Table:
-    """Mean ± standard deviation of the measures, a row a method, best first."""
+    """Mean ± standard deviation of the measures, a row per method, best first."""
     rows: list[tuple[str, ...]] = []
     best: set[tuple[int, int]] = set()
     for group in c.groups:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from longtail.advice import Finding, as_json, json_of
 from longtail.errors import LongtailError
 from longtail.report.advice import advise
-from longtail.report.comparison import Comparison, compare, headline
+from longtail.report.compared import Comparison, compare, headline
 from longtail.report.runs import BrokenRun, Run, find_runs
 from longtail.report.tables import (
     Table,
@@ -38,9 +38,9 @@ class Report:
 
     Args:
         html: The page.
-        results: CSV, a row a run.
-        summary: CSV, a row a method.
-        paired: CSV, a row a method and measure: paired differences to the baseline.
+        results: CSV, a row per run.
+        summary: CSV, a row per method.
+        paired: CSV, a row per method and measure: paired differences to the baseline.
         checks: JSON, a list of what the checks found, each with the data set's title as ``data``.
         figures: The PNG files.
         headline: Who won and by how much, one sentence a line.

@@ -62,7 +62,7 @@ class Predictions:
 
     Args:
         columns: Of a table.
-        rows: One entry a row, a value for each column.
+        rows: One entry per row, a value for each column.
         lines: From ``rows`` to what is printed.
         save: Writes the files of a form of its own; given the place, gives what to say. None: tables only.
         forms: Endings of the places that ``save`` is for, e.g. ``.json``; ``""``: a folder.

@@ -30,10 +30,10 @@ from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import box_classifier, create_detector
 from longtail.names import same_classes
+from longtail.prediction.drawing import beside, draw_objects
+from longtail.prediction.results import coco_results
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
-from longtail.tasks.coco import coco_results
 from longtail.tasks.description import BOXES, Rules
-from longtail.tasks.draw_boxes import beside, draw_objects
 
 __all__ = ["DetectionTask", "coco_results"]
 
@@ -393,7 +393,7 @@ class DetectionTask(Task):
     def predict(cls, trained: Any, files: Sequence[str | Path], **options: Any) -> Predictions:
         """A row an object of at least the score ``threshold``; all of them as COCO's results, with pictures, are saved
         to ``.json`` or to a folder."""
-        from longtail.tasks.find_objects import find_objects, write_objects
+        from longtail.prediction.objects import find_objects, write_objects
 
         threshold, problems = options.get("threshold", 0.5), options.get("problems")
 

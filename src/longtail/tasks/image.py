@@ -27,10 +27,10 @@ from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics import Classification
 from longtail.models import create_model, final_linear, model_channels
 from longtail.names import same_classes
+from longtail.prediction.labels import label_files
 from longtail.samplers import ClassAwareSampler
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
 from longtail.tasks.description import IMAGES, Rules
-from longtail.tasks.label_files import label_files
 
 __all__ = ["Evaluation", "ImageTask"]
 
@@ -188,7 +188,7 @@ class ImageTask(Task):
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:
-        """A fresh model with one logit a class, on the task's device."""
+        """A fresh model with one logit per class, on the task's device."""
         model = create_model(
             self.model_name,
             num_classes=self.data.num_classes,
@@ -260,7 +260,7 @@ class ImageTask(Task):
         """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole.
 
         Args:
-            model: One logit a class.
+            model: One logit per class.
             split: Its name.
             batch_size: Of one process.
             observe: Updated with this process's share of the predictions.

@@ -8,8 +8,8 @@ from typing import Any
 
 from longtail.config import DataOptions, RunConfig
 from longtail.data.catalogue import CATALOGUE, entry_of
-from longtail.data.files import brief
 from longtail.errors import LongtailError
+from longtail.names import brief
 from longtail.tasks.find import task_class
 
 __all__ = ["check_options", "fill_options", "without_idle_defaults"]

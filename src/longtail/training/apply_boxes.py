@@ -1,5 +1,5 @@
 """Use a finished run with boxes: find and draw objects."""
 
-from longtail.tasks.find_objects import find_objects, write_objects
+from longtail.prediction.objects import find_objects, write_objects
 
 __all__ = ["find_objects", "write_objects"]

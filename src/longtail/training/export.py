@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from longtail import activity
 from longtail.data import Split, make_loader
 from longtail.errors import LongtailError
-from longtail.tasks.label_files import as_data
+from longtail.prediction.labels import as_data
 from longtail.training.files import atomic, check_place, write_json
 from longtail.training.trained import Trained
 

@@ -15,16 +15,10 @@ from longtail.data.photos import is_image
 from longtail.data.video import is_video
 from longtail.data.walk import Passed, files_below, real_paths, walk
 from longtail.errors import LongtailError
-from longtail.names import nfc
+from longtail.names import brief, nfc
 from longtail.textfiles import read_text
 
-__all__ = ["brief", "clips_below", "images_below", "labels_of_lists", "one_row_a_file", "read_lists"]
-
-
-def brief(names: Sequence[object], limit: int = 5) -> str:
-    """The first few of many names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(str(name) for name in names[:limit]) + more
+__all__ = ["clips_below", "images_below", "labels_of_lists", "one_row_a_file", "read_lists"]
 
 
 def images_below(folder: Path, passed: Passed) -> list[str]:

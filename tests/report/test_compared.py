@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from longtail.errors import LongtailError
-from longtail.report.comparison import Comparison, compare, headline
+from longtail.report.compared import Comparison, compare, headline
 from longtail.report.runs import find_runs
 
 from .fixtures import comparison_folder, rewrite_column, write_run
@@ -31,7 +31,7 @@ def set_metrics(run: Path, **values: float | None) -> None:
 
 
 def with_errors(folder: Path, errors: dict[str, list[float]], **options) -> Comparison:
-    """A comparison whose methods have exactly these errors, one a seed."""
+    """A comparison whose methods have exactly these errors, one per seed."""
     for method, values in errors.items():
         for seed, error in enumerate(values):
             write_run(folder / method / f"seed-{seed}", method=method, seed=seed, **SMALL, **options)

@@ -14,8 +14,8 @@ from torchvision.transforms.functional import to_pil_image
 from longtail.atomic import atomic
 from longtail.data.photos import read_image
 from longtail.errors import LongtailError
-from longtail.tasks.coco import coco_results
-from longtail.tasks.draw_boxes import draw_objects
+from longtail.prediction.drawing import draw_objects
+from longtail.prediction.results import coco_results
 from longtail.textfiles import write_json
 
 __all__ = ["find_objects", "write_objects"]
