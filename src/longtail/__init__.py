@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         performance_bias,
         power_law_weights,
     )
+    from longtail.loop import stages
     from longtail.losses import ClassWeightedLoss, FocalLoss
     from longtail.methods import ClassStats, Method, Parts, Stage, cite, get_method, list_methods
     from longtail.methods.cdb_s import CDBS
@@ -67,6 +68,7 @@ __all__ = [
     "long_tail_counts",
     "performance_bias",
     "power_law_weights",
+    "stages",
 ]
 
 __version__ = "0.1.0"
@@ -101,6 +103,7 @@ _HOMES = {
     "long_tail_counts": "data.counts",
     "performance_bias": "functional",
     "power_law_weights": "functional",
+    "stages": "loop",
     "with_box_criterion": "integrations.detection",  # not in __all__: it loads torchvision
 }
 

@@ -52,12 +52,12 @@ def answers(
     ask, left = predict or _ask, own_samples(loader)
     with evaluating(model):
         for batch in loader:
-            with torch.no_grad():
+            counts = left != 0
+            if left:
+                batch, left = _first(batch, left)
+            with torch.no_grad():  # also what does not count: parts of the model may wait for all processes
                 prediction, target = ask(model, batch)
-            if left is not None:
-                prediction, target = prediction[:left], target[:left]
-                left -= len(target)
-            if len(target):
+            if counts and len(target):
                 yield prediction, target
 
 
@@ -104,6 +104,24 @@ def _ask(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
             "predict=lambda model, batch: (logits, targets) which part they are"
         )
     return logits, target
+
+
+def _first(batch: Any, left: int) -> tuple[Any, int]:
+    """At most ``left`` samples of a batch, and how many are left then."""
+    whole = batch.values() if isinstance(batch, Mapping) else batch
+    parts = list(whole) if isinstance(batch, Mapping | list | tuple) else []
+    sizes = {len(part) for part in parts if isinstance(part, Tensor | Sequence) and not isinstance(part, str)}
+    if len(sizes) != 1:
+        raise LongtailError(
+            "the last samples of this loader only fill up the share of a process, and the batches are of a form that "
+            "cannot be cut: give a loader with a sampler that fills none"
+        )
+    size = sizes.pop()
+    if size <= left:
+        return batch, left - size
+    if isinstance(batch, Mapping):
+        return {name: part[:left] for name, part in batch.items()}, 0
+    return tuple(part[:left] for part in parts), 0
 
 
 def _moved(value: Any, device: torch.device | None) -> Any:

@@ -22,7 +22,8 @@ HOMES = {
     "box_predictions": "longtail.integrations.detection",
     "with_box_criterion": "longtail.integrations.detection",
     **{name: module.__name__ for module in (functional, losses, samplers) for name in module.__all__},
-    **dict.fromkeys(("ClassStats", "StepContext", "get_method"), "longtail.methods"),
+    **dict.fromkeys(("ClassStats", "get_method"), "longtail.methods"),
+    "stages": "longtail",
 }
 """Where the names of the lines are imported from."""
 DIFFICULTY = [
@@ -30,15 +31,7 @@ DIFFICULTY = [
     '    len(class_counts), class_counts=class_counts, normalize="samples"',
     ")",
 ]
-MEASURE = [
-    "model.eval()",
-    "with torch.no_grad():",
-    "    for x, y in held_out_loader:",
-    "        difficulty.update(model(x), y)",
-    "difficulty.step()",
-]
 GET = 'parts = get_method("{name}").parts(ClassStats(class_counts=class_counts))'
-LABELLED = 'parts = get_method("{name}").parts(ClassStats(class_counts=class_counts, labels=labels))'
 SGD = "optimizer = torch.optim.SGD({what}, lr=0.1, momentum=0.9)"
 
 
@@ -47,16 +40,7 @@ def in_a_loop(method: Method) -> str:
     if "classify" not in method.tasks:
         return ""
     parts = method.parts(ClassStats(class_counts=[2, 1]))
-    if method.in_code:
-        return _from_the_library(method, parts)
-    if parts.stages:
-        return (_last_stage if any(stage.trainable for stage in parts.stages) else _stages)(method, parts)
-    if parts.step is not None:
-        return _own_step(method, parts)
-    if parts.finish is not None:
-        return _finished(method, parts)
-    head = ["model.fc = parts.head(model.fc)", SGD.format(what="model.parameters()")] if parts.head else []
-    return _code([GET.format(name=method.name), *head], _epochs("parts.criterion(model(x), y)"))
+    return _from_the_library(method, parts) if method.in_code else _in_stages(method, parts)
 
 
 def _from_the_library(method: Method, parts: Parts) -> str:
@@ -71,106 +55,30 @@ def _from_the_library(method: Method, parts: Parts) -> str:
         lines += [f"criterion = {expression}"]
         body = _batches("criterion(model(x), y)")
     if parts.difficulty is not None:
-        body = ["model.train()", *body, *MEASURE]
+        body += ["difficulty.measure(model, held_out_loader)"]
     return _code(lines, ["for epoch in range(epochs):", *_in(body)])
 
 
-def _own_step(method: Method, parts: Parts) -> str:
-    body = [
-        "for batch, held_out in zip(loader, itertools.cycle(held_out_loader)):",
-        *_in(_context("batch=batch, meta=held_out")),
-        "    optimizer.zero_grad()",
-        '    parts.step(context)["loss"].backward()',
-        "    optimizer.step()",
-    ]
-    if parts.difficulty is not None:
-        body = ["model.train()", *body, *[line.replace("difficulty.", "parts.difficulty.") for line in MEASURE]]
-    return _code([GET.format(name=method.name)], ["for epoch in range(epochs):", *_in(body)])
-
-
-def _finished(method: Method, parts: Parts) -> str:
-    loader = "held_out_loader" if method.needs_held_out else "loader"
-    head = ["model.fc = parts.head(model.fc)  # before training"] if parts.head else []
+def _in_stages(method: Method, parts: Parts) -> str:
+    """Stages, a classifier, a training step or an end of its own."""
+    asked = ["held_out=held_out_loader"] if method.needs_held_out else []
+    looks = any(stage.prepare for stage in parts.stages) or (parts.finish is not None and not method.needs_held_out)
+    asked += ["train=loader"] if looks else []
     return _code(
-        [GET.format(name=method.name), *head],
-        _epochs("cross_entropy(model(x), y)"),
-        _features(loader),
-        ["parts.finish(model.fc, lambda split: found)"],
-    )
-
-
-def _features(loader: str) -> list[str]:
-    """What goes into the classifier, and the targets, as ``found``."""
-    return [
-        "classifier, model.fc = model.fc, torch.nn.Identity()",
-        "model.eval()",
-        "with torch.no_grad():",
-        f"    batches = [(model(x), y) for x, y in {loader}]",
-        "model.fc = classifier",
-        "found = tuple(torch.cat(of) for of in zip(*batches))",
-    ]
-
-
-def _stages(method: Method, parts: Parts) -> str:
-    """Stages that only change the criterion."""
-    head = ["model.fc = parts.head(model.fc)", SGD.format(what="model.parameters()")] if parts.head else []
-    loop = [
-        "for stage in parts.stages:",
-        '    criterion = stage.parts.get("criterion", parts.criterion)',
-        "    for epoch in range(round(stage.epochs * epochs)):",
-        *_in(_in(_batches("criterion(model(x), y)"))),
-    ]
-    return _code([GET.format(name=method.name), *head], loop)
-
-
-def _last_stage(method: Method, parts: Parts) -> str:
-    """Plain training, then a stage that trains a part of the model."""
-    stage = parts.stages[-1]
-    now = dataclasses.replace(parts, **stage.parts)
-    lines = [LABELLED.format(name=method.name)]
-    lines += ["model.fc = parts.head(model.fc)"] if parts.head else []
-    lines += ["parts.body(model, model.fc)"] if parts.body else []
-    lines += ["stage = parts.stages[-1]", "later = max(1, round(stage.epochs * epochs))"]
-    if len(parts.stages) > 1:
-        first = (
-            "list(parts.stages[0].trainable(model, model.fc))" if parts.stages[0].trainable else "model.parameters()"
-        )
-        plain = _in(_batches("cross_entropy(model(x), y)"))
-        lines += [SGD.format(what=first), "for epoch in range(epochs - later):", *plain]
-    lines += ["stage.setup(model, model.fc)"] if stage.setup else []
-    lines += [*_features("loader"), "stage.prepare(model.fc, lambda split: found)"] if stage.prepare else []
-    lines += [SGD.format(what="list(stage.trainable(model, model.fc))")]
-    if now.sampler is not None:
-        place = 'stage.parts["sampler"]' if "sampler" in stage.parts else "parts.sampler"
-        lines += [f"sampler = {place}", "loader = DataLoader(train, 128, sampler=sampler)"]
-    body = ["sampler.set_epoch(epoch)"] if now.sampler is not None else []
-    if now.difficulty is not None:
-        measure = [line.replace("difficulty.", "parts.difficulty.") for line in MEASURE[1:-1]]
-        body += ["model.eval()", *measure, "parts.difficulty.step(trained=epoch == 0)"]
-    elif now.step is None:
-        body += ["model.eval()  # so that the frozen features stay as they are"]
-    if now.step is None:
-        criterion = 'stage.parts["criterion"]' if "criterion" in stage.parts else "parts.criterion"
-        body += _batches(f"{criterion}(model(x), y)")
-    else:
-        body += [
-            "model.train()",
-            "for batch in loader:",
-            *_in(_context("batch=batch, meta=None")),
-            "    optimizer.zero_grad()",
-            '    stage.parts["step"](context)["loss"].backward()',
-            "    optimizer.step()",
+        [
+            "running = stages(",
+            f"    {', '.join([repr(method.name), 'model', 'labels', 'epochs=epochs', *asked])},".replace("'", '"'),
+            f"    optimizer=lambda parameters: {SGD.format(what='parameters').partition('= ')[2]},",
+            ")",
+            "for stage in running:",
+            "    batches = DataLoader(train, 128, sampler=stage.sampler)",
+            "    for epoch in stage.epochs:",
+            "        for x, y in batches:",
+            "            stage.optimizer.zero_grad()",
+            "            stage.loss(x, y).backward()",
+            "            stage.optimizer.step()",
         ]
-    return _code(lines, ["for epoch in range(later):", *_in(body)])
-
-
-def _context(batches: str) -> list[str]:
-    return [
-        'lr = optimizer.param_groups[0]["lr"]',
-        "context = StepContext(",
-        f"    model=model, forward=model, criterion=parts.criterion, {batches}, lr=lr",
-        ")",
-    ]
+    )
 
 
 def in_a_detector(method: Method) -> str:
@@ -207,11 +115,9 @@ def in_a_detector(method: Method) -> str:
     body += ["...  # train as before"]
     if parts.difficulty is not None:
         body += [
-            "model.eval()",
-            "with torch.no_grad():",
-            "    for images, targets in held_out_loader:",
-            "        parts.difficulty.update(*box_predictions(model, images, targets))",
-            "parts.difficulty.step()",
+            "parts.difficulty.measure(",
+            "    model, held_out_loader, predict=lambda model, batch: box_predictions(model, *batch)",
+            ")",
         ]
     return _code(lines, ["for epoch in range(epochs):", *_in(body)] if len(body) > 1 else [])
 
@@ -267,7 +173,7 @@ def _code(*blocks: list[str]) -> str:
     found: dict[str, list[str]] = {}
     for name in sorted(set(re.findall(r"(?<![\w.])[A-Za-z_]\w+(?=\()", text)) & HOMES.keys()):
         found.setdefault(HOMES[name], []).append(name)
-    imports = [f"import {name}" for name in ("itertools", "torch") if re.search(rf"\b{name}\.", text)]
+    imports = ["import torch"] if "torch." in text else []
     order = sorted(found, key=lambda module: (module.startswith("longtail"), module))
     imports += [f"from {module} import {', '.join(found[module])}" for module in order]
     return "\n".join([*imports, "", *lines]) + "\n"
