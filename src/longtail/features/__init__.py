@@ -6,11 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longtail.features.copies import near_groups
     from longtail.features.fit import fit_linear, folds_of, out_of_fold
 
-__all__ = ["fit_linear", "folds_of", "out_of_fold"]
+__all__ = ["fit_linear", "folds_of", "near_groups", "out_of_fold"]
 
 _HOME = {
+    "copies": ("near_groups",),
     "fit": ("fit_linear", "folds_of", "out_of_fold"),
 }
 
