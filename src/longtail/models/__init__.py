@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from longtail.models.create import create_model, final_linear, list_models, model_channels, takes_clips
+from longtail.models.layers import layer_depths
 from longtail.models.weights import load_weights
 
-__all__ = ["create_model", "final_linear", "list_models", "load_weights", "model_channels", "takes_clips"]
+__all__ = [
+    "create_model",
+    "final_linear",
+    "layer_depths",
+    "list_models",
+    "load_weights",
+    "model_channels",
+    "takes_clips",
+]
