@@ -167,3 +167,15 @@ def test_folds_that_leave_nothing_are_refused():
         folds_of(y, folds=5, groups=torch.arange(20) // 8)
     with pytest.raises(LongtailError, match="at least 2"):
         folds_of(y, folds=1)
+
+
+def test_a_start_from_another_criterion_ends_where_zeros_do():
+    x, y = clouds()
+    folds, options = folds_of(y, folds=3), {"num_classes": 4, "l2": 1e-2}
+    layers: dict = {}
+    out_of_fold(x, y, F.cross_entropy, folds=folds, **options, layers=layers)
+    assert sorted(layers) == [0, 1, 2]
+    weighted = ClassWeightedLoss(torch.tensor([0.5, 2.0, 1.0, 0.5]))
+    warm = out_of_fold(x, y, weighted, folds=folds, **options, layers=layers)
+    cold = out_of_fold(x, y, weighted, folds=folds, **options)
+    torch.testing.assert_close(warm.softmax(1), cold.softmax(1), atol=5e-3, rtol=0)

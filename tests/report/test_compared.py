@@ -190,7 +190,8 @@ def test_detection_has_its_own_measures(tmp_path):
         test = {"AP": 0.20 + i / 100, "AP50": 0.35, "AP75": 0.2, "APr": 0.05, "APc": None, "APf": 0.3, "loss": 1.5}
         path.write_text(json.dumps({"test": test | {"per_class": [0.1, 0.2, None]}}))
     c = comparisons(tmp_path)[0]
-    assert [m.key for m in c.shown] == ["AP", "APr", "APf", "AP50", "AP75"]
+    even = ["worst_tenth", "geometric_mean", "lowest_class"]
+    assert [m.key for m in c.shown] == ["AP", "APr", "APf", "AP50", "AP75", *even]
     assert headline(c)[0] == "cdb-w has the highest test AP: 21.00 %, against 20.00 % for the baseline ce (one seed)."
 
 

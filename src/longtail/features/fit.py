@@ -13,7 +13,7 @@ from longtail.errors import LongtailError
 
 __all__ = ["fit_linear", "folds_of", "out_of_fold"]
 
-_ENOUGH = 1e-4
+_ENOUGH = 3e-4
 """The fit ends where no entry of the gradient is larger than this share of the largest one at zero weights."""
 
 
@@ -173,11 +173,12 @@ def out_of_fold(
     num_classes: int,
     folds: Tensor,
     l2: float,
+    layers: dict[int, tuple[Tensor, Tensor]] | None = None,
 ) -> Tensor:
     """Logits of every sample by a layer that was fitted without its fold.
 
-    The layers all start from zeros: one that starts from a fit on all samples, and does not reach its own minimum,
-    would remember the fold that it must not know.
+    No layer starts from a fit on all samples: where it does not quite reach its own minimum it would remember the fold
+    that it must not know.
 
     Args:
         x: Features ``[N, D]``, as in `fit_linear`.
@@ -186,6 +187,8 @@ def out_of_fold(
         num_classes: C.
         folds: The fold of each sample, ``[N]``, of `folds_of`.
         l2: As in `fit_linear`.
+        layers: What was fitted without each fold before, with another criterion: the fits start from there, and their
+            results are entered in its place. None: they start from zeros.
 
     Returns:
         float32 logits ``[N, C]`` on the device of ``x``.
@@ -200,9 +203,10 @@ def out_of_fold(
     numbers = folds.unique().tolist()
     if len(numbers) < 2:
         raise LongtailError("all samples are in one fold: nothing is left to fit without it")
+    layers = {} if layers is None else layers
     logits = x.new_empty(len(x), num_classes)
     for number in numbers:
-        out = folds == number
-        W, b = fit_linear(x[~out], y[~out], criterion, num_classes=num_classes, l2=l2)
+        out, init = folds == number, layers.get(number)
+        W, b = layers[number] = fit_linear(x[~out], y[~out], criterion, num_classes=num_classes, l2=l2, init=init)
         logits[out] = x[out] @ W.T + b
     return logits

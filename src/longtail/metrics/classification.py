@@ -11,6 +11,7 @@ from torch import Tensor
 from longtail.checks import check_labels
 from longtail.difficulty import all_reduce_sum
 from longtail.errors import LongtailError
+from longtail.evenness import evenness
 from longtail.functional import per_class_scores, top_k_hits
 from longtail.functional.counting import answers, confusion_cells
 from longtail.metrics._confusion import Confusion
@@ -83,11 +84,13 @@ class Classification:
         Returns:
             ``top1`` and ``top5`` over samples (``top5`` None unless all predictions were logits); ``precision``,
             ``recall`` and ``f1`` averaged over the classes of the split (a class never predicted has precision 0);
-            ``many``, ``medium``, ``few``: mean class accuracy of the group, None if it is empty; ``per_class``:
-            list of C accuracies, None for a class without samples; ``confusion``: int64 ``[C, C]`` on the CPU,
-            rows are true classes; with more than 2,000 classes a sparse tensor. With ``head`` also
-            ``head_precision``, ``head_recall``, ``tail_precision`` and ``tail_recall``, means over the classes of the
-            group, None if the split has none of it.
+            ``many``, ``medium``, ``few``: mean class accuracy of the group, None if it is empty; ``worst_tenth``: mean
+            accuracy of the worst ``max(1, C // 10)`` of the C classes of the split; ``geometric_mean`` of the
+            accuracies, where one below 0.01 counts as 0.01; ``lowest_class``; ``per_class``: list of C accuracies, None
+            for a class without samples; ``confusion``: int64 ``[C, C]`` on the CPU, rows are true classes; with more
+            than 2,000 classes a sparse tensor. With ``head`` also ``head_precision``, ``head_recall``,
+            ``tail_precision`` and ``tail_recall``, means over the classes of the group, None if the split has none of
+            it.
 
         Raises:
             LongtailError: nothing was counted.
@@ -99,6 +102,7 @@ class Classification:
         if samples == 0:
             raise LongtailError("no prediction was counted: call update(prediction, target) first")
         scores = per_class_scores(confusion)
+        per_class = [None if a != a else a for a in scores["recall"].tolist()]
         return {
             "top1": int(count[true == guessed].sum()) / samples,
             "top5": hits / samples if ranked == samples else None,
@@ -109,6 +113,7 @@ class Classification:
                 for group, classes in self.head.items()
                 for score in ("precision", "recall")
             },
-            "per_class": [None if a != a else a for a in scores["recall"].tolist()],
+            **evenness(per_class),
+            "per_class": per_class,
             "confusion": confusion,
         }

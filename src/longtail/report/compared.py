@@ -106,8 +106,8 @@ class Comparison:
 
     @property
     def brief(self) -> tuple[Measure, ...]:
-        """The first of these, as many as fit a terminal: headline and class groups."""
-        told = {self.key.key, self.measures.headline, *(key for key, _ in self.measures.groups)}
+        """The first of these, as many as fit a terminal: headline, class groups and worst tenth."""
+        told = {self.key.key, self.measures.headline, "worst_tenth", *(key for key, _ in self.measures.groups)}
         return tuple(m for m in self.shown if m.key in told)
 
     def paired(self, group: Group, other: Group, measure: Measure) -> Paired | None:

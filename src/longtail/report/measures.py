@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from longtail.evenness import EVENNESS
 from longtail.shots import FEW, MANY
 
 __all__ = ["MEASURE_SETS", "Measure", "MeasureSet", "measure_set", "shot_groups"]
@@ -43,6 +44,27 @@ class Measure:
 def _error(metrics: Mapping[str, Any]) -> float | None:
     top1 = metrics.get("top1")
     return 1 - top1 if isinstance(top1, int | float) else None
+
+
+def _even(key: str, title: str, meaning: str) -> Measure:
+    """A measure of how evenly the classes fare; of runs that did not write it, from the numbers of their classes."""
+
+    def value(metrics: Mapping[str, Any]) -> float | None:
+        if key in metrics or not isinstance(own := metrics.get("per_class"), list):
+            return metrics.get(key)
+        return EVENNESS[key](own)
+
+    return Measure(key, title, meaning, of=value)
+
+
+def _evenness(what: str) -> tuple[Measure, ...]:
+    return (
+        _even("worst_tenth", "Worst tenth", f"mean {what} of the tenth of the classes where it is lowest"),
+        _even(
+            "geometric_mean", "Geometric mean", f"geometric mean over classes of the {what}; below 1 % counts as 1 %"
+        ),
+        _even("lowest_class", "Lowest class", f"{what} of the class where it is lowest"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +110,7 @@ MEASURE_SETS = (
             Measure("medium", "Medium-shot", f"accuracy on classes with {FEW} to {MANY} training samples"),
             Measure("few", "Few-shot", f"accuracy on classes with fewer than {FEW} training samples"),
             Measure("error", "Error", "share of test samples answered wrongly", lower_is_better=True, of=_error),
+            *_evenness("accuracy"),
         ),
         headline="error",
         unbalanced_headline="recall",
@@ -103,6 +126,7 @@ MEASURE_SETS = (
             Measure("APr", "AP rare", "classes in at most 10 training images"),
             Measure("APc", "AP common", "classes in 11 to 100 training images"),
             Measure("APf", "AP frequent", "classes in more than 100 training images"),
+            *_evenness("AP"),
         ),
         headline="AP",
         unbalanced_headline="AP",

@@ -23,6 +23,7 @@ from longtail.data.loader import CACHE_BYTES, draw_key, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
+from longtail.evenness import evenness
 from longtail.functional.counting import confusion_cells
 from longtail.integrations.detection import box_predictions, boxes_of_step, with_box_criterion
 from longtail.methods import ClassStats, Method, Parts
@@ -346,7 +347,8 @@ class DetectionTask(Task):
         if not quick:
             precision = self._average_precision(part, found, "box")
             performance = torch.tensor([precision["per_category"][c["id"]] for c in part.categories]).double()
-            metrics |= _plain(precision) | {"per_class": [None if v != v else v for v in performance.tolist()]}
+            per_class = [None if v != v else v for v in performance.tolist()]
+            metrics |= _plain(precision) | evenness(per_class) | {"per_class": per_class}
             if self.masks:
                 metrics["mask"] = _plain(self._average_precision(part, found, "mask"))
         rows_out = [
