@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 import torch
 
+from longtail.errors import LongtailError
+
 __all__ = ["doctor"]
 
-_NEEDED = ("torchvision", "accelerate", "tyro", "rich", "safetensors", "sklearn", "PIL", "matplotlib", "jinja2")
+_NEEDED = ("torchvision", "timm", "accelerate", "tyro", "rich", "safetensors", "sklearn", "PIL", "matplotlib", "jinja2")
 _OPTIONAL = {"onnxruntime": "export", "onnxscript": "export", "tensorboard": "--trackers tensorboard"}
 
 
@@ -42,6 +44,7 @@ def doctor() -> Iterator[tuple[bool, str]]:
         yield True, f"torchvision {torchvision.__version__} fits torch"
     except (ImportError, RuntimeError, AttributeError) as error:
         yield False, f"torchvision does not fit torch ({str(error).splitlines()[0]}): install both from the same source"
+    yield _embedded()
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         total = float((torch.ones(256, 256, device="cuda") @ torch.ones(256, 256, device="cuda")).sum())
@@ -63,3 +66,14 @@ def doctor() -> Iterator[tuple[bool, str]]:
         yield free > 1, f"{free:.1f} GiB free in this folder"
     except OSError as error:
         yield False, f"this folder cannot be written ({error.strerror}): run from another one"
+
+
+def _embedded() -> tuple[bool, str]:
+    """The weights that come with a package."""
+    try:
+        from longtail.models.pretrained import EMBEDDED_LICENCE, embedded_weights
+
+        _, version = embedded_weights()
+    except (LongtailError, ImportError) as error:
+        return False, str(error)
+    return True, f"weights of EfficientNet-Lite0, {version}: whole; licence {EMBEDDED_LICENCE}"

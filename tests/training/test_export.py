@@ -67,31 +67,44 @@ def zoo(folder: Path) -> list[Path]:
     return [folder / name for name, _, _ in files]
 
 
-def settings(size: int, share: float, channels: int, frames: int = 0) -> dict[str, object]:
+def settings(
+    size: int, share: float, channels: int, frames: int = 0, interpolation: str = "bilinear"
+) -> dict[str, object]:
     """What ``preprocess.json`` holds of a run on such data."""
     shorter = max(1, round(size / share)) if frames else 4 * size
     color = "RGB" if channels == 3 else "L"
-    return {"image_size": size, "crop": share, "color": color, "shorter": shorter, "frames": frames}
+    look = {"image_size": size, "crop": share, "interpolation": interpolation}
+    return look | {"color": color, "shorter": shorter, "frames": frames}
 
 
-def as_evaluation_sees(files: list[Path], size: int, share: float, channels: int, frames: int = 0) -> np.ndarray:
+def as_evaluation_sees(
+    files: list[Path], size: int, share: float, channels: int, frames: int = 0, interpolation: str = "bilinear"
+) -> np.ndarray:
     """The pixels that a model is given, by the loader of the library, ``[N, C, (T,) S, S]``."""
     split = Split([str(file) for file in files], torch.zeros(len(files), dtype=torch.int64), frames)
     plain = {"mean": (0.0,) * channels, "std": (1 / 255,) * channels, "center_crop": share}
-    data = ImageData(name="files", class_names=["a"], train=split, val=None, test=split, **plain)
+    look = plain | {"interpolation": interpolation}
+    data = ImageData(name="files", class_names=["a"], train=split, val=None, test=split, **look)
     ((images, _),) = make_loader(split, data, image_size=size, train=False)([torch.arange(len(files))])
     return images.round().numpy()
 
 
 # -- from a file to pixels ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize(("size", "share"), [(8, 1.0), (24, 224 / 256), (64, 224 / 256), (100, 0.3)])
-def test_the_script_sees_the_pixels_that_evaluation_sees(size, share, channels, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "share", "how"),
+    [
+        *((size, share, "bilinear") for size, share in ((8, 1.0), (24, 224 / 256), (64, 224 / 256), (100, 0.3))),
+        *((size, 0.875, "bicubic") for size in (24, 224)),
+    ],
+)
+def test_the_script_sees_the_pixels_that_evaluation_sees(size, share, how, channels, tmp_path):
     """To the last bit: every size, mode, depth and orientation."""
     files = zoo(tmp_path / "zoo")
-    ours = as_evaluation_sees(files, size, share, channels)
+    ours = as_evaluation_sees(files, size, share, channels, interpolation=how)
     for file, expected in zip(files, ours, strict=True):
-        np.testing.assert_array_equal(infer.square(file, settings(size, share, channels)), expected, file.name)
+        told = settings(size, share, channels, interpolation=how)
+        np.testing.assert_array_equal(infer.square(file, told), expected, file.name)
 
 
 def test_the_script_sees_the_frames_that_evaluation_sees(tmp_path):

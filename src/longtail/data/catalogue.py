@@ -164,6 +164,7 @@ class Entry:
         imbalance: Largest class over smallest unless another is asked for; None: as it is.
         options: Fields of ``DataOptions`` that mean something to it; any other is refused where it is set.
         training: Fields of `RunConfig` that are not set get these values.
+        photographs: Whether a run starts from published weights unless it is said otherwise.
     """
 
     name: str
@@ -180,6 +181,7 @@ class Entry:
     imbalance: float | None = None
     options: frozenset[str] = _FILES
     training: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _TRAIN_OWN)
+    photographs: bool = False
 
     @property
     def usage(self) -> str:
@@ -317,6 +319,7 @@ register(
         place="DIR",
         reads=("root",),
         options=_GROUPED,
+        photographs=True,
     )
 )
 register(
@@ -326,6 +329,7 @@ register(
         reader="longtail.data.folders:read_folder",
         place="DIR",
         options=_GROUPED,
+        photographs=True,
     )
 )
 register(
@@ -336,6 +340,7 @@ register(
         place="FILE",
         reads=("columns",),
         options=_GROUPED | _COLUMNS,
+        photographs=True,
     )
 )
 register(
@@ -346,6 +351,7 @@ register(
         place="NAME_OR_DIR",
         reads=("columns",),
         options=_FILES | _COLUMNS,
+        photographs=True,
     )
 )
 register(

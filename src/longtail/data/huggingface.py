@@ -5,9 +5,10 @@ Its tables are mapped into memory and a row is read when it is asked for, so tha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from longtail.data.layout import SPLIT_NAMES, only_one, split_named
 from longtail.data.table import by_number, given_columns, usual_name
 from longtail.errors import LongtailError
 from longtail.names import brief, nfc
+from longtail.network import reachable
 
 __all__ = ["read_hf"]
 
@@ -102,7 +104,8 @@ def _parts(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise LongtailError("Hugging Face data sets need the package datasets: pip install 'longtail[hf]'") from None
     saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
-        found = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path))
+        with contextlib.nullcontext() if saved or path.exists() else _hub_if_there():
+            found = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path))
     except Exception as error:  # of the network, of the hub, of what lies in the folder
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         what = "its folder is damaged" if saved else "check the name and the network, or give a folder of save_to_disk"
@@ -121,6 +124,21 @@ def _parts(path: Path) -> tuple[dict[str, Any], list[str]]:
     if "train" not in parts:
         raise LongtailError(f"{path} has no part called train (it has {brief(list(found))})")
     return parts, [f"ignored beside the splits: {brief(other)}"] if other else []
+
+
+@contextlib.contextmanager
+def _hub_if_there() -> Iterator[None]:
+    """Without a network only what was fetched before is looked for: libraries would ask again for most of a minute."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    if not any(before) and not reachable(constants.ENDPOINT):
+        config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _one(path: Path, features: Mapping[str, Any], kind: str, role: str, usual: Sequence[str]) -> str:

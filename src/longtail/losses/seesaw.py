@@ -48,7 +48,6 @@ class SeesawLoss(ClassWeightedLoss):
     """
 
     takes_logits = True
-    smooths = False
 
     def __init__(
         self,

@@ -1,17 +1,31 @@
-"""Networks by name: LeNet-5, the ResNets of CIFAR, ResNet-10, 3D-ResNeXt-101, torchvision's for images and clips."""
+"""Networks by name: ours, torchvision's for images and clips, timm's; their published weights."""
 
 from __future__ import annotations
 
-from longtail.models.create import create_model, final_linear, list_models, model_channels, takes_clips
-from longtail.models.layers import layer_depths
+from longtail.models.classifier import classifier_of, final_linear
+from longtail.models.create import (
+    architecture_of,
+    create_model,
+    has_published,
+    list_models,
+    model_channels,
+    preprocess_of,
+    takes_clips,
+)
+from longtail.models.pretrained import Preprocess, PretrainedWeights
 from longtail.models.weights import load_weights
 
 __all__ = [
+    "Preprocess",
+    "PretrainedWeights",
+    "architecture_of",
+    "classifier_of",
     "create_model",
     "final_linear",
-    "layer_depths",
+    "has_published",
     "list_models",
     "load_weights",
     "model_channels",
+    "preprocess_of",
     "takes_clips",
 ]

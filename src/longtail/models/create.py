@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,32 @@ import torch
 from torch import nn
 
 from longtail.errors import LongtailError
+from longtail.models import from_timm
+from longtail.models.classifier import classifier_of
+from longtail.models.from_timm import create_timm, is_timm, timm_has_weights, timm_preprocess
 from longtail.models.lenet import LeNet5
+from longtail.models.pretrained import (
+    PRETRAINED,
+    Preprocess,
+    PretrainedWeights,
+    fetch_url,
+    sha256_of,
+    torchvision_preprocess,
+    torchvision_weights,
+)
 from longtail.models.resnet import CifarResNet
 from longtail.models.video import ResNeXt3D, Small3D
 from longtail.models.weights import load_weights
 
-__all__ = ["create_model", "final_linear", "list_models", "model_channels", "takes_clips"]
+__all__ = [
+    "architecture_of",
+    "create_model",
+    "has_published",
+    "list_models",
+    "model_channels",
+    "preprocess_of",
+    "takes_clips",
+]
 
 
 def _lenet(num_classes: int, in_channels: int, image_size: int | None, widths: str = "caffe") -> nn.Module:
@@ -53,7 +73,10 @@ def _torchvision() -> Any:
 
 
 def list_models() -> list[str]:
-    """Names that `create_model` knows: our own, then torchvision's classifiers of images and of clips."""
+    """Names that `create_model` knows: our own, then torchvision's classifiers of images and of clips.
+
+    timm's, ``timm.list_models()``, are known besides, with ``timm/`` before them.
+    """
     models = _torchvision()
     return [*_OWN, *_OTHER, *models.list_models(module=models), *models.list_models(module=models.video)]
 
@@ -63,12 +86,54 @@ def takes_clips(name: str) -> bool:
     name = name.lower()
     if name in ("small3d", "resnext3d101"):
         return True
-    return name not in _OWN and name in (models := _torchvision()).list_models(module=models.video)
+    return (
+        name not in _OWN and not is_timm(name) and name in (models := _torchvision()).list_models(module=models.video)
+    )
 
 
 def model_channels(name: str, channels: int) -> int:
     """Channels to feed: our small networks take the data's own, all others need 3 (grey images are repeated)."""
     return channels if name.lower() in _OWN else 3
+
+
+def has_published(name: str) -> bool:
+    """Whether there are published weights for a network: timm's and torchvision's mostly have some, ours have none."""
+    if is_timm(name):
+        return timm_has_weights(name)
+    return not _is_ours(name) and torchvision_weights(name.lower()) is not None
+
+
+def preprocess_of(model: str, weights: str | None) -> Preprocess | None:
+    """The pixels that a network expects which starts from these weights; no weights are read.
+
+    Args:
+        model: Name of the network.
+        weights: ``pretrained``, a file, or None. Of a file it is known for timm's networks alone.
+
+    Returns:
+        None: not known, or it starts from random weights.
+
+    Raises:
+        LongtailError: unknown names.
+    """
+    if weights and is_timm(model):
+        return timm_preprocess(model)
+    if weights != PRETRAINED or _is_ours(model):
+        return None
+    published = torchvision_weights(model.lower())
+    return None if published is None else torchvision_preprocess(published)
+
+
+def architecture_of(name: str) -> dict[str, Any] | None:
+    """What rebuilds a network without the folder or the hub that described it: ``name`` and ``args`` of `create_model`.
+
+    None: its name does.
+    """
+    return from_timm.architecture_of(name) if is_timm(name) else None
+
+
+def _is_ours(name: str) -> bool:
+    return name.lower() in (*_OWN, *_OTHER)
 
 
 def create_model(
@@ -79,18 +144,23 @@ def create_model(
     image_size: int | None = None,
     frames: int = 0,
     weights: str | Path | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a classifier whose last linear layer has ``num_classes`` outputs.
 
     Args:
         name: ``lenet5`` (``lenet5-caffe``, ``lenet5-classic``), ``resnet20 32 44 56 110`` for small images,
-            ``resnet10``, or any torchvision classifier such as ``resnet50`` or ``convnext_tiny``. For clips:
-            ``small3d``, ``resnext3d101``, or torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``, ``swin3d_t``, ...
+            ``resnet10``, any torchvision classifier such as ``resnet50`` or ``convnext_tiny``, or any of timm's as
+            ``timm/NAME``, ``timm/hf-hub:OWNER/NAME`` or ``timm/local-dir:FOLDER``. For clips: ``small3d``,
+            ``resnext3d101``, or torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``, ``swin3d_t``, ...
         num_classes: C.
         in_channels: Channels of the images; other than 3 only for the small networks (see `model_channels`).
         image_size: Side of the square images; None: the network's usual one.
         frames: Frames T of a clip; 0: images.
-        weights: File with initial weights (see `load_weights`). What it says is kept in the model's ``notes``.
+        weights: File with initial weights (see `load_weights`), or ``pretrained``: those that timm and torchvision
+            publish, without their classifier; those of ``timm/tf_efficientnet_lite0`` come with a package. The model
+            tells what it starts from in ``weights_info``, a `PretrainedWeights` or None, and in its ``notes``.
+        args: Of the constructor of one of timm's networks.
 
     Returns:
         A module from ``[B, in_channels, S, S]``, or clips ``[B, in_channels, T, S, S]``, to logits ``[B, C]``; random
@@ -100,14 +170,21 @@ def create_model(
         LongtailError: unknown name, a network for images given clips or the other way round, images too small for the
             network, unfit weights.
     """
-    name = name.lower()
     if num_classes < 1:
         raise LongtailError(f"num_classes is {num_classes}: a classifier needs at least 1")
-    if name in _OWN:
+    if not is_timm(name):
+        name = name.lower()
+    if name not in _OWN and in_channels != 3:
+        raise LongtailError(f"{name} takes images with 3 channels, not {in_channels}: repeat the grey channel")
+    info: PretrainedWeights | None = None
+    notes: list[str] = []
+    if is_timm(name):
+        model, info, notes = create_timm(
+            name, num_classes=num_classes, image_size=image_size, weights=weights, args=args
+        )
+    elif name in _OWN:
         model = _OWN[name](num_classes, in_channels, image_size)
     else:
-        if in_channels != 3:
-            raise LongtailError(f"{name} takes images with 3 channels, not {in_channels}: repeat the grey channel")
         own = {"resnet10": _resnet10, "resnext3d101": ResNeXt3D}.get(name)
         model = own(num_classes) if own else _from_torchvision(name, num_classes, image_size)
     if takes_clips(name) != bool(frames):
@@ -115,8 +192,32 @@ def create_model(
         raise LongtailError(f"{name} is no network for {use}")
     if image_size is not None:
         _try_size(model, name, [2, in_channels, *([frames] if frames else []), image_size, image_size])
-    model.notes = load_weights(model, weights, final_linear(model)[2]) if weights else []  # type: ignore[assignment]
+    if weights and not is_timm(name):
+        info, notes = _load(model, name, weights)
+    model.notes, model.weights_info = notes, info  # type: ignore[assignment]
     return model
+
+
+def _load(model: nn.Module, name: str, weights: str | Path) -> tuple[PretrainedWeights, list[str]]:
+    """Weights of a file, or those that torchvision publishes without their classifier."""
+    final = classifier_of(model)[2]
+    if weights != PRETRAINED:
+        notes = load_weights(model, weights, final)
+        return PretrainedWeights(Path(weights).name, sha256_of(Path(weights)), "not known"), notes
+    published = None if _is_ours(name) else torchvision_weights(name)
+    if published is None:
+        raise LongtailError(
+            f"there are no published weights of {name}: give --weights FILE or none, or another --model, such as "
+            "timm/tf_efficientnet_lite0, whose weights are on this machine"
+        )
+    file, start = fetch_url(published.url, model=name), {id(p): p.detach().clone() for p in final.parameters()}
+    load_weights(model, file, final)
+    with torch.no_grad():  # also where it has as many classes: they are others
+        for parameter in final.parameters():
+            parameter.copy_(start[id(parameter)])
+    licence = published.meta.get("license", "licence not stated by torchvision")
+    info = PretrainedWeights(file.name, sha256_of(file), licence, torchvision_preprocess(published))
+    return info, [f"{name} starts from {info.name} ({info.licence}); its classifier starts from random values"]
 
 
 def _resnet10(num_classes: int) -> nn.Module:
@@ -168,18 +269,3 @@ def _try_size(model: nn.Module, name: str, shape: list[int]) -> None:
         raise LongtailError(
             f"{name} cannot take {what} of {shape[-1]} pixels ({reason}): give another {mend}"
         ) from None
-
-
-def final_linear(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
-    """The last linear layer, and where it hangs: ``setattr(parent, attribute, other)`` puts another in its place.
-
-    Raises:
-        LongtailError: the model has no linear layer.
-    """
-    name = next((n for n, layer in reversed(list(model.named_modules())) if isinstance(layer, nn.Linear)), None)
-    if not name:
-        raise LongtailError(f"{type(model).__name__} has no linear layer inside that could be its classifier")
-    parent, _, attribute = name.rpartition(".")
-    layer = model.get_submodule(name)
-    assert isinstance(layer, nn.Linear)
-    return model.get_submodule(parent), attribute, layer

@@ -22,7 +22,7 @@ def as_data(split: Split, info: Mapping[str, Any]) -> ImageData:
     """``split`` as the test split of data that look to a run's model as its own; ``info``: its ``data.json``."""
     train = split.subset(torch.zeros(0, dtype=torch.int64))
     look: dict[str, Any] = {key: info[key] for key in ("mean", "std", "center_crop")}
-    look["bit_depth"] = info.get("bit_depth")
+    look |= {"bit_depth": info.get("bit_depth"), "interpolation": info.get("interpolation", "bilinear")}
     return ImageData(name="files", class_names=info["class_names"], train=train, val=None, test=split, **look)
 
 

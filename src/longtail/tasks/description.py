@@ -13,7 +13,7 @@ __all__ = ["BOXES", "COMMON", "IMAGES", "Rules", "check_description"]
 
 _LARGEST = 2**20
 """Of a side in pixels, or of a number of frames: more is a damaged file."""
-OPTIONAL = ("frames",)
+OPTIONAL = ("frames", "interpolation", "architecture")
 """Entries that versions before did not write."""
 
 
@@ -64,6 +64,10 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_network(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("name")) and isinstance(value.get("args"), dict)
+
+
 COMMON: Rules = {
     "class_names": (lambda v: _is_list(v, _is_text), "a list of names"),
     "class_counts": (lambda v: isinstance(v, dict), "the counts of each split"),
@@ -76,6 +80,8 @@ IMAGES: Rules = {
     "mean": (lambda v: _is_list(v, lambda x: _is_number(x, -10, 10)), "a list of numbers"),
     "std": (lambda v: _is_list(v, lambda x: _is_number(x, 1e-6, 10)), "a list of numbers above 0"),
     "center_crop": (lambda v: _is_number(v, math.ulp(0.0), 1), "a number in (0, 1]"),
+    "interpolation": (lambda v: v in ("bilinear", "bicubic"), "bilinear or bicubic"),
+    "architecture": (lambda v: v is None or _is_network(v), "a network's name and args, or null"),
     "frames": (lambda v: _is_int(v, 0, _LARGEST), "a number of frames"),
 }
 BOXES: Rules = {

@@ -16,7 +16,7 @@ from longtail.config import DataOptions, RunConfig
 from longtail.data import Loader, inspect_data, load_data, make_loader, suggest_workers
 from longtail.data.base import ImageData
 from longtail.data.catalogue import Entry, known
-from longtail.data.loader import Batch, usable_cpus, usable_workers
+from longtail.data.loader import usable_cpus, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
@@ -25,12 +25,20 @@ from longtail.functional import per_class_scores
 from longtail.functional.counting import confusion_cells
 from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics import Classification
-from longtail.models import create_model, final_linear, layer_depths, model_channels
+from longtail.models import (
+    PretrainedWeights,
+    architecture_of,
+    classifier_of,
+    create_model,
+    model_channels,
+    preprocess_of,
+)
 from longtail.names import same_classes
 from longtail.prediction.labels import label_files
 from longtail.samplers import ClassAwareSampler
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
 from longtail.tasks.description import IMAGES, Rules
+from longtail.tasks.start import settle_start, with_look
 
 __all__ = ["Evaluation", "ImageTask"]
 
@@ -60,7 +68,6 @@ class ImageTask(Task):
     )
     reads: ClassVar[tuple[str, ...]] = ("classify", "video")
     rules: ClassVar[Rules] = IMAGES
-    learns: ClassVar[frozenset[str]] = Task.learns | {"backbone_lr", "layer_decay", "label_smoothing"}
     exports: ClassVar[bool] = True
 
     def __init__(
@@ -87,6 +94,7 @@ class ImageTask(Task):
             "channels": self.channels,
         }
         self._loaders: dict[tuple[str, bool], Loader] = {}
+        self._weights: dict[str, str] | None = None  # whose the model starts from
 
     # -- ways in -------------------------------------------------------------------------------------------------------
     @classmethod
@@ -98,7 +106,7 @@ class ImageTask(Task):
             config = dataclasses.replace(config, task="video", frames=config.frames or entry.frames)
         elif config.task == "video":
             raise LongtailError(f"{entry.name} has no clips for --task video: known are {', '.join(known(['video']))}")
-        return config, dict(entry.training)
+        return settle_start(config, dict(entry.training), photographs=entry.photographs)
 
     @classmethod
     def read(cls, config: RunConfig, *, record: SplitRecord | None = None, whole: bool = False) -> ImageData:
@@ -119,7 +127,7 @@ class ImageTask(Task):
         """The task of a configuration, for process ``rank`` of ``world``; the first one downloads."""
         config = dataclasses.replace(config, download=config.download and rank == 0)
         assert config.model and config.image_size
-        data = cls.read(config, record=record, whole=whole)
+        data = with_look(cls.read(config, record=record, whole=whole), preprocess_of(config.model, config.weights))
         if data.num_classes < 2 and not whole:
             raise LongtailError(
                 f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two"
@@ -146,7 +154,8 @@ class ImageTask(Task):
             raise LongtailError(f"{data.name} has {data.item}s, and the run was trained on {other}")
         if data.train.in_memory and data.channels != info["data_channels"]:
             raise LongtailError(f"{data.name} has {data.channels} channels, the run's data {info['data_channels']}")
-        data = dataclasses.replace(data, mean=info["mean"], std=info["std"], center_crop=info["center_crop"])
+        look: dict[str, Any] = {key: info[key] for key in ("mean", "std", "center_crop")}
+        data = dataclasses.replace(data, **look, interpolation=info.get("interpolation", "bilinear"))
         task = type(self)(data, model=info["model"], image_size=info["image_size"], device=self.device)
         task.class_counts = info["class_counts"]["train"]  # the shot groups are those of the training
         return task
@@ -154,14 +163,16 @@ class ImageTask(Task):
     @classmethod
     def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
         """The network of a finished run, ready for its weights."""
+        described: Mapping[str, Any] = info.get("architecture") or {"name": info["model"], "args": None}
         model = create_model(
-            info["model"],
+            described["name"],
+            args=described["args"],
             num_classes=len(info["class_names"]),
             in_channels=info["channels"],
             image_size=info["image_size"],
             frames=info.get("frames", 0),
         )
-        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"])), final_linear(model))
+        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"])), classifier_of(model))
         return model
 
     # -- the model -----------------------------------------------------------------------------------------------------
@@ -180,12 +191,15 @@ class ImageTask(Task):
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "center_crop": self.data.center_crop,
+            "interpolation": self.data.interpolation,
             "image_size": self.image_size,
             "channels": self.channels,
             "data_channels": self.data.channels,
             "model": self.model_name,
             "frames": self.data.frames,
             "bit_depth": self.data.bit_depth,
+            "architecture": architecture_of(self.model_name),
+            "weights": self._weights,
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:
@@ -198,29 +212,30 @@ class ImageTask(Task):
             frames=self.data.frames,
             weights=weights,
         )
+        if isinstance(info := model.weights_info, PretrainedWeights):
+            self._weights = {"name": info.name, "sha256": info.sha256, "licence": info.licence}
         last = torch.channels_last_3d if self.data.frames else torch.channels_last
         return model.to(self.device, memory_format=last)  # pyright: ignore[reportCallIssue]
 
     def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:
         """A fresh model on the task's device with a method's parts, and its classifier."""
         model = self.build_model(weights=weights)
-        head = put_in(model, parts, final_linear(model))
+        head = put_in(model, parts, classifier_of(model))
         return model.to(self.device), head
 
-    def depths(self, model: nn.Module) -> Mapping[str, int] | None:
-        """Of each parameter by its name the number of its layer, from the input; None: the network does not tell."""
-        return layer_depths(model)
-
     # -- batches, loss, judgement --------------------------------------------------------------------------------------
-    def train_batches(self, batches: Iterable[Tensor], *, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``, and what
-        is mixed into the images where they are mixed.
+    def train_batches(
+        self, batches: Iterable[Tensor], *, epoch: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``.
 
         An epoch that is continued leaves out its first ``start`` batches.
         """
         return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
-    def meta_batches(self, size: int, steps: int, *, epoch: int, start: int = 0) -> Iterator[Batch | None]:
+    def meta_batches(
+        self, size: int, steps: int, *, epoch: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor] | None]:
         """This process's share of a class-balanced batch of ``size`` held-out samples a step, augmented as in training.
 
         The classes take turns, and each runs through its samples in shuffled order; classes that the held-out split
@@ -238,12 +253,11 @@ class ImageTask(Task):
         batches = sampler.indices().split(size)
         return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
-    def loss(self, model: nn.Module, criterion: Any, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
-        images, target, *mixture = batch
+        images, target = batch
         logits = model(images)
-        loss = mixture[0].loss(criterion, logits, target) if mixture else criterion(logits, target)
-        return {"loss": loss, "logits": logits}
+        return {"loss": criterion(logits, target), "logits": logits}
 
     def _loader(self, name: str, *, augment: bool) -> Loader:
         key = (name, augment)

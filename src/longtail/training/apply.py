@@ -45,7 +45,9 @@ def evaluate(
     """
     activity.now(f"judging the {split} split")
     trained = Trained(run, device=device)
-    config = dataclasses.replace(trained.config, frame_cache=None, augment=None, download=False, workers=0)
+    config = dataclasses.replace(
+        trained.config, frame_cache=None, augment=None, download=False, workers=0, weights=None
+    )
     if data is not None:
         alike = parse_spec(data)[0] == parse_spec(config.data)[0]  # another table of the same kind
         columns = config.columns if alike else ()

@@ -27,6 +27,8 @@ def read_config(path: str | Path) -> RunConfig:
         raise LongtailError(f"{path} holds no run configuration")
     if values is not content:
         runfolder.check_format(content, path)
+        # None: random ones, and nothing that is still to be chosen.
+        values = values | {"weights": values.get("weights") or "none", "tune": values.get("tune") or "all"}
     try:
         return RunConfig.from_dict(without_idle_defaults(values))
     except (TypeError, LongtailError) as error:

@@ -121,7 +121,7 @@ def _settings(trained: Trained, name: str, *, softmax: bool) -> dict[str, Any]:
         "shorter": max(1, round(size / crop)) if frames else 4 * size,
         "crop": crop,
         "image_size": size,
-        "interpolation": "bilinear",
+        "interpolation": info.get("interpolation", "bilinear"),
         "antialias": True,
         "frames": frames,
         "normalization": "inside the model",
@@ -129,6 +129,8 @@ def _settings(trained: Trained, name: str, *, softmax: bool) -> dict[str, Any]:
         "std": list(info["std"]),
         "output": "probabilities" if softmax else "logits",
         "class_names": list(trained.class_names),
+        "network": info["model"],
+        "weights": info.get("weights"),  # whose the training started from, with their licence; null: random ones
     }
 
 

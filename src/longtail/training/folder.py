@@ -103,7 +103,9 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The resolved configuration that the folder was made with."""
         config = read_config(self.path / runfolder.CONFIG)
-        return dataclasses.replace(config, data_seed=config.data_seed or 0, method=find_method(config.method).name)
+        weights = None if config.weights == "none" else config.weights
+        method = find_method(config.method).name
+        return dataclasses.replace(config, data_seed=config.data_seed or 0, method=method, weights=weights)
 
     def method(self) -> Method:
         """The method with the hyperparameters that the run was begun with, also where a default changed since."""

@@ -67,7 +67,8 @@ def square(path, settings):
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
     side = max(1, round(min(image.size) * settings["crop"]))
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+    how = Image.Resampling[settings["interpolation"].upper()]
+    image = image.crop((left, top, left + side, top + side)).resize((size, size), how)
     return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
 
 

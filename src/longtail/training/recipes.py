@@ -8,7 +8,7 @@ from longtail.config import RunConfig
 from longtail.data.catalogue import find_entry
 from longtail.methods.base import find_method
 from longtail.tasks.find import task_class
-from longtail.tasks.options import check_learning, check_options, fill_options
+from longtail.tasks.options import check_options, fill_options
 
 __all__ = ["resolve"]
 
@@ -23,7 +23,6 @@ def resolve(config: RunConfig) -> RunConfig:
     name = entry.name
     config, recipe = task_class(config.task).settle(config, entry)
     check_options(config, config.data, config.task)
-    check_learning(config)
     config = fill_options(config)
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
@@ -35,5 +34,8 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe.setdefault("gamma", 0.1)
     recipe.setdefault("clip_grad_norm", 0.0)
     recipe["data_seed"] = 0
+    if config.weights in ("auto", "none"):  # of tasks that settle no start
+        config = dataclasses.replace(config, weights=None)
+    recipe["tune"] = "all"
     unset = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
     return dataclasses.replace(config, **{name: recipe[name] for name in unset if name in recipe})

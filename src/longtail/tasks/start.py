@@ -1,0 +1,60 @@
+"""What a run starts from: network, weights, and what of the network is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from longtail.config import RunConfig
+from longtail.data.base import ImageData
+from longtail.models import Preprocess, has_published, preprocess_of
+
+__all__ = ["DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "settle_start", "with_look"]
+
+DEFAULT_MODEL = "timm/tf_efficientnet_lite0"
+"""Of photographs: its weights come with a package, so it is the same everywhere, with a network or without."""
+PHOTOGRAPHS_TUNE = "all"
+"""``--tune`` of photographs that start from published weights, unless it is said."""
+
+
+def settle_start(
+    config: RunConfig, recipe: dict[str, Any], *, photographs: bool = False
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Settle ``model``, ``weights`` and ``tune``; the size of images follows the weights.
+
+    Args:
+        config: ``weights`` are ``auto`` (also None), ``none``, ``pretrained``, or a file.
+        recipe: What unset fields get.
+        photographs: Whether ``auto`` means published weights, for networks that have some.
+
+    Returns:
+        The configuration, whose ``weights`` are None for random ones, ``pretrained``, or a file; the recipe.
+    """
+    weights, model = config.weights, config.model
+    if weights in (None, "auto"):
+        weights = "pretrained" if photographs and (model is None or has_published(model)) else None
+    elif weights == "none":
+        weights = None
+    if weights == "pretrained" and model is None:
+        model = recipe["model"] if not photographs and has_published(recipe["model"]) else DEFAULT_MODEL
+    config = dataclasses.replace(
+        config,
+        model=model,
+        weights=weights,
+        tune=config.tune or (PHOTOGRAPHS_TUNE if photographs and weights == "pretrained" else "all"),
+    )
+    look = preprocess_of(model or recipe["model"], weights)
+    return config, recipe if look is None else recipe | {"image_size": look.image_size}
+
+
+def with_look(data: ImageData, look: Preprocess | None) -> ImageData:
+    """Data as a network expects them that starts from published weights; None: as they are.
+
+    Grey images, which a network for colour gets three times, are normalised by the mean over its channels.
+    """
+    if look is None:
+        return data
+    mean, std = look.mean, look.std
+    if data.channels == 1:
+        mean, std = ((sum(values) / len(values),) for values in (mean, std))
+    return dataclasses.replace(data, mean=mean, std=std, center_crop=look.crop, interpolation=look.interpolation)
