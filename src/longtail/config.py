@@ -18,6 +18,7 @@ from longtail.errors import LongtailError
 __all__ = ["TASKS", "DataOptions", "RunConfig"]
 
 TASKS = ("classify", "detect", "segment", "video")
+Augment = Literal["none", "crop", "flip", "no-flip", "standard", "randaugment", "trivialaugment", "mixup", "cutmix"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class DataOptions:
             ``none``: pass over a column ``group``, which is used otherwise.
         bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
         augment: What training does to images and clips: ``standard`` (random crop, flip, and for files colour jitter
-            or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. Otherwise what suits the
-            data set.
+            or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. On top of what suits the
+            data set, which is the default: ``randaugment``, ``trivialaugment``, ``mixup``, ``cutmix``.
         download: Fetch the data set with torchvision if it is missing.
         columns: Names of the columns of a table, each ``ROLE=NAME``: ``file=id label=breed split=fold group=patient``.
             Otherwise the usual names are found, and a note tells which.
@@ -64,7 +65,7 @@ class DataOptions:
     frame_cache: str | None = None
     group_by: str | None = None
     bit_depth: int | None = None
-    augment: Literal["none", "crop", "flip", "no-flip", "standard"] | None = None
+    augment: Augment | None = None
     download: bool = False
     columns: tuple[str, ...] = ()
 
@@ -96,8 +97,18 @@ class RunConfig(DataOptions):
         epochs: Passes over the training split.
         batch_size: Global batch: all processes together.
         lr: Learning rate at the global batch size.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        optimizer: ``sgd`` or ``adamw``; default: SGD, and for pretrained networks what suits their kind.
+        momentum: Momentum of SGD, beta1 of AdamW.
+        weight_decay: Weight decay; AdamW leaves biases and the scales of normalisation layers out.
+        backbone_lr: Learning rate of all but the classifier, where there are weights to start from; default: ``lr``,
+            and for pretrained networks a tenth of it.
+        layer_decay: Factor of the learning rate for each layer between a parameter and the output, in (0, 1]; networks
+            of timm.
+        ema: Judge, choose and save a running average of the weights that keeps this share of itself a step, in (0, 1),
+            e.g. 0.999.
+        label_smoothing: Share of the target that all classes have in common, in [0, 1); losses made of a cross-entropy.
+        patience: Stop after so many epochs in a row that are not better on the selection split, counted within the
+            last stage of the method. The schedule stays that of all ``epochs``.
         schedule: Learning-rate law after the warm-up.
         milestones: Epochs after which the ``multistep`` rate is multiplied by ``gamma``.
         gamma: Factor of the ``multistep`` schedule.
@@ -123,8 +134,14 @@ class RunConfig(DataOptions):
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
     momentum: float = 0.9
     weight_decay: float | None = None
+    backbone_lr: float | None = None
+    layer_decay: float | None = None
+    ema: float | None = None
+    label_smoothing: float | None = None
+    patience: int | None = None
     schedule: Literal["multistep", "cosine", "constant"] | None = None
     milestones: tuple[int, ...] | None = None
     gamma: float | None = None
@@ -154,7 +171,7 @@ class RunConfig(DataOptions):
         check(
             self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
         )
-        for name in ("epochs", "batch_size", "image_size", "frames"):
+        for name in ("epochs", "batch_size", "image_size", "frames", "patience"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
         check(
@@ -165,7 +182,18 @@ class RunConfig(DataOptions):
             value = getattr(self, name)
             check(value is None or value >= 0, f"{_flag(name)} is {value}: it must not be negative")
         check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")
-        check(self.lr is None or self.lr > 0, f"--lr is {self.lr}: it must be above 0")
+        for name in ("lr", "backbone_lr"):
+            value = getattr(self, name)
+            check(value is None or value > 0, f"{_flag(name)} is {value}: it must be above 0")
+        check(self.ema is None or 0 < self.ema < 1, f"--ema is {self.ema}: it must be between 0 and 1, e.g. 0.999")
+        check(
+            self.layer_decay is None or 0 < self.layer_decay <= 1,
+            f"--layer-decay is {self.layer_decay}: it must be in (0, 1]",
+        )
+        check(
+            self.label_smoothing is None or 0 <= self.label_smoothing < 1,
+            f"--label-smoothing is {self.label_smoothing}: it must be in [0, 1)",
+        )
         check(self.gamma is None or self.gamma > 0, f"--gamma is {self.gamma}: it must be above 0")
         check(
             self.select_fraction is None or 0 <= self.select_fraction < 0.5,

@@ -54,7 +54,7 @@ FIRST_COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Of each table, what every folder has; of `PREDICTIONS` the names of its arrays, each ``[N]``."""
 _ADDED = {
-    HISTORY: ("val_balanced_accuracy", "data_seconds", "acting_tau"),
+    HISTORY: ("val_balanced_accuracy", "data_seconds", "acting_tau", "since_best"),
     DIFFICULTY: ("measured", "smoothed", "used_difficulty", "acting_weight"),
 }
 COLUMNS: Mapping[str, tuple[str, ...]] = {

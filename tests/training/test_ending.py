@@ -122,7 +122,7 @@ def test_the_command_exits_with_143_and_goes_on(tmp_path: Path, moment: int) -> 
 def end_here(rank: int, options: dict[str, Any], folder: str, at: int) -> str:
     """Train as one of two processes; the second is asked to end at its ``at``-th step, and they agree every third."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_AGREE", 3)
+        patch.setattr("longtail.training.loop._AGREE", 3)
         if rank == 1:
             once(training._Loop, "_loss", at, patch)
         try:

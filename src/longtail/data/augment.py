@@ -8,7 +8,12 @@ from typing import Any
 
 from longtail.errors import LongtailError
 
-__all__ = ["AUGMENTATIONS", "augmented", "mirrored_names"]
+__all__ = ["AUGMENTATIONS", "MIXTURES", "POLICIES", "augmented", "mirrored_names"]
+
+POLICIES = ("randaugment", "trivialaugment")
+"""Operations on colour and shape drawn for each image, on top of the data set's own crop and flip."""
+MIXTURES = ("mixup", "cutmix")
+"""Images mixed of two, on top of what the data set does by itself."""
 
 AUGMENTATIONS: dict[str, frozenset[str]] = {
     "none": frozenset(),
@@ -16,8 +21,11 @@ AUGMENTATIONS: dict[str, frozenset[str]] = {
     "flip": frozenset({"flip"}),
     "no-flip": frozenset({"crop", "color", "turn"}),
     "standard": frozenset({"crop", "flip", "color", "turn"}),
+    **{name: frozenset({"own", "policy"}) for name in POLICIES},
+    **{name: frozenset({"own", "mix"}) for name in MIXTURES},
 }
-"""Parts of each: random crop, horizontal flip, colour jitter of image files, rotation of clips in files."""
+"""Parts of each: random crop, horizontal flip, colour jitter of image files, rotation of clips in files; or what the
+data set does by itself (``own``) and one thing more."""
 
 _SIDES = [
     ("left", "right"), ("lefthand", "righthand"), ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"),
@@ -47,6 +55,10 @@ def augmented(look: Mapping[str, Any], name: str | None, *, side: int | None) ->
     if name not in AUGMENTATIONS:
         raise LongtailError(f"unknown augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}")
     parts = AUGMENTATIONS[name]
+    if "policy" in parts:  # which has colours and rotations of its own
+        return {**look, "color_jitter": 0.0, "rotation": 0.0, "policy": name}
+    if "mix" in parts:
+        return {**look, "mix": name}
     own: dict[str, Any] = {"flip": "flip" in parts}
     if side is None:
         own["crop_scale"] = look.get("crop_scale") if "crop" in parts else None

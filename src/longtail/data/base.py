@@ -145,6 +145,8 @@ class ImageData:
         center_crop: Share of a file's shorter side that evaluation keeps (224 / 256 is the usual one); 1: all of it.
         interpolation: How images are brought to the model's size: ``bilinear`` or ``bicubic``.
         rotation: Largest angle in degrees by which training turns a file, either way.
+        policy: ``randaugment`` or ``trivialaugment``: what else training does to each image; None: nothing.
+        mix: ``mixup`` or ``cutmix``: training mixes images with each other; None: it does not.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         bit_depth: Bits that are in use in image files of 16 bits a channel; None: 16.
         unused: Files that the long tail asked for takes out of the training part.
@@ -166,6 +168,8 @@ class ImageData:
     center_crop: float = 1.0
     interpolation: str = "bilinear"
     rotation: float = 0.0
+    policy: str | None = None
+    mix: str | None = None
     frame_cache: str | None = None
     bit_depth: int | None = None
     unused: Sequence[str] = ()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longtail import activity
 from longtail.advice import noted
-from longtail.data.augment import augmented, mirrored_names
+from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
 from longtail.data.clips import drop_broken, series_notes
@@ -347,7 +347,8 @@ def _look(raw: _Raw, augment: str | None) -> Mapping[str, Any]:
     """Fields of `ImageData`, and a note where a mirror image would be another class."""
     images = raw.splits["train"].images
     look = augmented(raw.entry.look, augment, side=images.shape[-1] if isinstance(images, Tensor) else None)
-    if look.get("flip") and augment is None and (pairs := mirrored_names(raw.class_names)):
+    own = augment is None or "own" in AUGMENTATIONS[augment]
+    if look.get("flip") and own and (pairs := mirrored_names(raw.class_names)):
         told = brief([f"{one} / {other}" for one, other in pairs])
         told = f"training mirrors {raw.item}s at random, and by their names a mirror image changes the class ({told})"
         raw.notes.append(noted("LT004", told))

@@ -19,7 +19,7 @@ import signal
 import struct
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from longtail.data.base import ImageData, Source, Split, read_sample
 from longtail.data.frames import ClipReader
+from longtail.data.mixing import drawn, mix, places
 from longtail.errors import LongtailError
 from longtail.guard import leave_unguarded_script, unguarded_script
 
@@ -45,7 +46,8 @@ __all__ = [
 
 CACHE_BYTES = 1 << 30
 """Decoded files are kept in memory up to about this size."""
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, ...]
+"""Images, their labels, and, where training mixes images, the `Mixture` that they are in."""
 
 
 class Loader(Protocol):
@@ -58,6 +60,7 @@ class Loader(Protocol):
 
         Clips of T frames are ``[B, C, T, S, S]``; the frames of one are augmented alike. Process ``rank`` of ``world``
         gets every world-th image of each batch, augmented as one process would. The first ``start`` are left out.
+        Where training mixes images, a third part tells what is in them besides (`longtail.data.mixing.Mixture`).
         """
         ...
 
@@ -70,6 +73,21 @@ def draw_key(*numbers: int) -> int:
     """A well-mixed 63-bit seed from a tuple of integers."""
     digest = hashlib.blake2b(struct.pack(f"<{len(numbers)}q", *numbers), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def _mix_key(seed: int, epoch: int, number: int) -> int:
+    """The seed of what a global batch is mixed by: another than those of its images, whose places are not negative."""
+    return draw_key(seed, epoch, number, -1)
+
+
+def policy_of(name: str | None) -> Callable[[Tensor], Tensor] | None:
+    """What is done to each training image, uint8 ``[C, S, S]``, or alike to all frames of a clip ``[T, C, S, S]``."""
+    if name is None:
+        return None
+    from torchvision.transforms import InterpolationMode, v2
+
+    make = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}[name]
+    return make(interpolation=InterpolationMode.BILINEAR)
 
 
 def make_loader(
@@ -177,19 +195,28 @@ class _MemoryLoader:
         self.labels = split.labels.to(self.device)
         self.padding = round(data.crop_padding * size / side) if train else 0
         self.flip = data.flip and train
+        self.policy, self.mix = (policy_of(data.policy), data.mix) if train else (None, None)
 
     def __call__(
         self, batches: Iterable[Tensor], *, epoch: int = 0, rank: int = 0, world: int = 1, start: int = 0
     ) -> Iterator[Batch]:
         for number, batch in enumerate(itertools.islice(batches, start, None), start):
-            index = batch[rank::world].to(self.device)
+            needed, partner = places(len(batch), rank=rank, world=world, mixed=self.mix is not None)
+            index = batch[needed].to(self.device)
             images = self.images[index]
             if self.padding or self.flip:
                 generator = torch.Generator().manual_seed(draw_key(self.seed, epoch, number))
                 shift = torch.randint(2 * self.padding + 1, (2, len(batch)), generator=generator)
                 mirror = torch.randint(2, (len(batch),), generator=generator).bool()
-                images = self._augment(images, shift[:, rank::world], mirror[rank::world])
-            yield self.normalise(images), self.labels[index]
+                images = self._augment(images, shift[:, needed], mirror[needed])
+            if self.policy is not None:
+                keys = [draw_key(self.seed, epoch, number, k) for k in needed.tolist()]
+                images = torch.stack([drawn(self.policy, *own) for own in zip(images, keys, strict=True)])
+            images, labels = self.normalise(images), self.labels[index]
+            if self.mix is None:
+                yield images, labels
+            else:
+                yield mix(images, labels, partner, self.mix, _mix_key(self.seed, epoch, number))
 
     def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
         if images.ndim == 5:  # what is done to all channels is done to all frames
@@ -235,6 +262,7 @@ class _Photos(torch.utils.data.Dataset[Any]):
                 *([crop(size, scale=data.crop_scale, antialias=True)] if data.crop_scale else []),
                 *([v2.RandomHorizontalFlip()] if data.flip else []),
                 *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),
+                *([policy] if (policy := policy_of(data.policy)) is not None else []),
             ]
         )
         self.train, self.crops = train, train and data.crop_scale is not None
@@ -274,9 +302,7 @@ class _Photos(torch.utils.data.Dataset[Any]):
             self.reading.note(path)
         if not self.train:
             return self._load(path)
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
-            torch.default_generator.manual_seed(key)
-            return self.transform(self._load(path))
+        return drawn(lambda _: self.transform(self._load(path)), torch.empty(0), key)
 
     def __getitems__(self, items: Sequence[tuple[str, int]]) -> Tensor | str:
         """A batch, or what is wrong with a file: an exception would arrive with a worker's traceback as its message."""
@@ -314,19 +340,15 @@ class _Plan:
     """The batch sampler: the items of one epoch, made when they are asked for."""
 
     def __init__(self, paths: Sequence[str], seed: int) -> None:
-        self.paths, self.seed, self.epoch, self.share = paths, seed, 0, slice(None)
+        self.paths, self.seed, self.epoch = paths, seed, 0
+        self.needed: list[list[int]] = []
         self.first = 0
         self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        epoch, share, first = (
-            self.epoch,
-            self.share,
-            self.first,
-        )  # another epoch may be asked for before this one is read to its end
-        for number, batch in enumerate(self.batches, first):
-            places = range(len(batch))[share]
-            yield [(self.paths[batch[k]], draw_key(self.seed, epoch, number, k)) for k in places]
+        epoch, first = self.epoch, self.first  # another may be asked for before this one is read to its end
+        for number, (batch, needed) in enumerate(zip(self.batches, self.needed, strict=True), first):
+            yield [(self.paths[batch[k]], draw_key(self.seed, epoch, number, k)) for k in needed]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -404,7 +426,8 @@ class _FileLoader:
     ) -> None:
         assert not isinstance(split.images, Tensor)
         self.labels, self.normalise, self.device = split.labels, normalise, normalise.device
-        self.plan = _Plan(split.images, seed)
+        self.plan, self.seed = _Plan(split.images, seed), seed
+        self.mix = data.mix if train else None
         cache = workers == 0 and _cache_bytes(split, image_size, train=train) <= CACHE_BYTES
         if split.frames:
             files = _Clips(data, image_size, frames=split.frames, train=train, cache=cache)
@@ -432,13 +455,19 @@ class _FileLoader:
             leave_unguarded_script()
         indices = [batch.cpu() for batch in batches][start:]
         self.plan.batches, self.plan.epoch, self.plan.first = [index.tolist() for index in indices], epoch, start
-        self.plan.share = slice(rank, None, world)
+        parts = [places(len(index), rank=rank, world=world, mixed=self.mix is not None) for index in indices]
+        self.plan.needed = [needed.tolist() for needed, _ in parts]
         try:
-            for index, images in zip((index[rank::world] for index in indices), self.loader, strict=True):
+            whole = zip(indices, parts, self.loader, strict=True)
+            for number, (index, (needed, partner), images) in enumerate(whole, start):
                 if isinstance(images, str):
                     raise LongtailError(images)
-                images = images.to(self.device, non_blocking=True)
-                yield self.normalise(images), self.labels[index].to(self.device, non_blocking=True)
+                images = self.normalise(images.to(self.device, non_blocking=True))
+                labels = self.labels[index[needed]].to(self.device, non_blocking=True)
+                if self.mix is None:
+                    yield images, labels
+                else:
+                    yield mix(images, labels, partner, self.mix, _mix_key(self.seed, epoch, number))
         except (RuntimeError, OSError, EOFError) as error:  # what a dead worker looks like from here
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise

@@ -4,7 +4,7 @@ from longtail.losses.background import with_background
 from longtail.losses.balanced_boxes import BalancedBoxesLoss
 from longtail.losses.box_equalization import BoxEqualizationLoss
 from longtail.losses.box_seesaw import BoxSeesawLoss
-from longtail.losses.composed import WeightForm, class_weighted
+from longtail.losses.composed import WeightForm, class_weighted, smooth_labels
 from longtail.losses.equalization import EqualizationLoss
 from longtail.losses.focal import FocalLoss
 from longtail.losses.group_softmax import GroupSoftmaxLoss
@@ -29,5 +29,6 @@ __all__ = [
     "VSLoss",
     "WeightForm",
     "class_weighted",
+    "smooth_labels",
     "with_background",
 ]

@@ -12,7 +12,7 @@ from longtail.losses.reduction import Reduction
 from longtail.losses.sources import Product, Shift, as_source
 from longtail.losses.weighted import ClassWeightedLoss
 
-__all__ = ["WeightForm", "class_weighted"]
+__all__ = ["WeightForm", "class_weighted", "smooth_labels"]
 
 WeightForm = Literal["weight", "logit"]
 """Whether class weights multiply the loss of a sample, or shift the logits of its class."""
@@ -59,4 +59,25 @@ def class_weighted(
     else:
         own = criterion.source
         criterion.set_weight(source if own is None else Product(own, source))
+    return criterion
+
+
+def smooth_labels(criterion: Any, share: float) -> Any:
+    """Smooth the labels that a loss sees: all classes together get a share of each target.
+
+    Args:
+        criterion: A `ClassWeightedLoss` of any kind or an ``nn.CrossEntropyLoss``, which is changed and returned.
+        share: In [0, 1).
+
+    Raises:
+        LongtailError: another criterion, one that tells one true class from the others (seesaw, equalisation), or a
+            share outside its range.
+    """
+    check_range(share, "label_smoothing", 0, 1, open_high=True)
+    if type(criterion) is nn.CrossEntropyLoss:
+        criterion.label_smoothing = share
+    elif isinstance(criterion, ClassWeightedLoss):
+        criterion.set_label_smoothing(share)
+    elif share:
+        raise LongtailError(f"the loss ({getattr(criterion, '__name__', type(criterion).__name__)}) smooths no labels")
     return criterion

@@ -49,6 +49,7 @@ class EqualizationLoss(ClassWeightedLoss):
     """
 
     takes_logits = True
+    smooths = False  # a class that has a share in the target is not left out
 
     def __init__(
         self,

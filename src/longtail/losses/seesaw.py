@@ -48,6 +48,7 @@ class SeesawLoss(ClassWeightedLoss):
     """
 
     takes_logits = True
+    smooths = False
 
     def __init__(
         self,

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from longtail.checks import check_choice, check_labels, class_indices, full_precision, holds
+from longtail.checks import check_choice, check_labels, check_range, class_indices, full_precision, holds
 from longtail.errors import LongtailError
 from longtail.functional.counting import IGNORE_HINT
 from longtail.functional.logits import by_class
-from longtail.functional.targets import is_soft
+from longtail.functional.targets import is_soft, truth
 from longtail.losses.base import Base, per_sample
 from longtail.losses.reduction import Reduction, reduced
 from longtail.losses.sources import as_source, weight_of
@@ -57,6 +57,8 @@ class ClassWeightedLoss(nn.Module):
 
     takes_logits: ClassVar[bool] = False
     """Of a subclass with a callable for its base: that this takes logits, so that shapes and labels can be checked."""
+    smooths: ClassVar[bool] = True
+    """Whether a target that all classes have a share in keeps what the loss is for."""
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class ClassWeightedLoss(nn.Module):
         self._options = {"gamma": gamma, "label_smoothing": label_smoothing, "margin": margin}
         self.loss = per_sample(base, self._options)
         self._shift: tuple[Any] = (None,)
+        self._smoothing = 0.0
         self.set_weight(weight)
 
     def set_weight(self, weight: Tensor | Sequence[float] | Any | None) -> None:
@@ -87,6 +90,23 @@ class ClassWeightedLoss(nn.Module):
     def set_shift(self, source: Any) -> None:
         """Add the ``weight`` of ``source``, one number per class, to the logits before the loss sees them."""
         self._shift = (source,)
+
+    def set_label_smoothing(self, share: float) -> None:
+        """Give all classes together the share, in [0, 1), of each target; ``w_y`` multiplies the smoothed loss.
+
+        Raises:
+            LongtailError: a share outside its range, a loss that tells one true class from the others, or one of which
+                it is not known that it takes soft targets.
+        """
+        check_range(share, "label_smoothing", 0, 1, open_high=True)
+        if share and not (self.smooths and (self.base != "custom" or self.takes_logits)):
+            what = "a callable" if type(self) is ClassWeightedLoss else type(self).__name__
+            raise LongtailError(f"the loss ({what}) has no smoothed target")
+        if self.base == "cross_entropy":
+            self._options["label_smoothing"] = share
+            self.loss = per_sample("cross_entropy", self._options)
+        else:
+            self._smoothing = share
 
     @property
     def source(self) -> Any:
@@ -115,13 +135,19 @@ class ClassWeightedLoss(nn.Module):
             prediction = prediction + by_class(self.shift.weight, prediction)
         weight = self.weight
         target, counts = self._target(prediction, target, weight)
-        loss = full_precision(self.loss(prediction, target))
+        loss = full_precision(self.loss(prediction, self._smoothed(prediction, target)))
         counts = _one_a_sample(loss, counts)
         if weight is None:
             w = counts.to(loss.dtype)
         else:
             w = _of_samples(weight.to(loss.device, loss.dtype, non_blocking=True), target, counts)
         return reduced(loss, w, counts, self.reduction)
+
+    def _smoothed(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if not self._smoothing:
+            return target
+        prediction = full_precision(prediction)
+        return truth(prediction, target) * (1 - self._smoothing) + self._smoothing / prediction.shape[1]
 
     def _target(self, prediction: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         """The target that the base loss sees, checked, and which samples count."""

@@ -12,6 +12,7 @@ from longtail.models.create import (
     preprocess_of,
     takes_clips,
 )
+from longtail.models.layers import layer_depths
 from longtail.models.pretrained import Preprocess, PretrainedWeights
 from longtail.models.weights import load_weights
 
@@ -23,6 +24,7 @@ __all__ = [
     "create_model",
     "final_linear",
     "has_published",
+    "layer_depths",
     "list_models",
     "load_weights",
     "model_channels",

@@ -101,6 +101,8 @@ class Task(abc.ABC):
     """Options of `evaluate` for the held-out split after each epoch."""
     warms_up_by_step: ClassVar[bool] = False
     """Whether the learning rate rises with every step of the warm-up, and not with every epoch."""
+    learns: ClassVar[frozenset[str]] = frozenset({"optimizer", "ema", "patience"})
+    """The fields of `RunConfig` about how a given network is trained on that mean something to it."""
     exports: ClassVar[bool] = False
     """Whether a model maps a batch of images or clips alone to logits, so that ``longtail export`` can write it."""
 
@@ -212,6 +214,10 @@ class Task(abc.ABC):
             config: Its configuration.
             method: With the hyperparameters that the run had.
         """
+
+    def depths(self, model: nn.Module) -> Mapping[str, int] | None:
+        """Of each parameter of a model by its name the number of its layer, from the input; None: it is not known."""
+        return None
 
     def use(self, model: nn.Module, criterion: Any) -> None:
         """Prepare a model for a criterion: once when a stage begins, and before judging. Most tasks need nothing."""

@@ -16,7 +16,7 @@ from longtail.config import DataOptions, RunConfig
 from longtail.data import Loader, inspect_data, load_data, make_loader, suggest_workers
 from longtail.data.base import ImageData
 from longtail.data.catalogue import Entry, known
-from longtail.data.loader import usable_cpus, usable_workers
+from longtail.data.loader import Batch, usable_cpus, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.data.splits import sample_numbers
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
@@ -30,6 +30,7 @@ from longtail.models import (
     architecture_of,
     classifier_of,
     create_model,
+    layer_depths,
     model_channels,
     preprocess_of,
 )
@@ -68,6 +69,7 @@ class ImageTask(Task):
     )
     reads: ClassVar[tuple[str, ...]] = ("classify", "video")
     rules: ClassVar[Rules] = IMAGES
+    learns: ClassVar[frozenset[str]] = Task.learns | {"backbone_lr", "layer_decay", "label_smoothing"}
     exports: ClassVar[bool] = True
 
     def __init__(
@@ -223,19 +225,20 @@ class ImageTask(Task):
         head = put_in(model, parts, classifier_of(model))
         return model.to(self.device), head
 
+    def depths(self, model: nn.Module) -> Mapping[str, int] | None:
+        """Of each parameter by its name the number of its layer, from the input; None: the network does not tell."""
+        return layer_depths(model)
+
     # -- batches, loss, judgement --------------------------------------------------------------------------------------
-    def train_batches(
-        self, batches: Iterable[Tensor], *, epoch: int, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``.
+    def train_batches(self, batches: Iterable[Tensor], *, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """This process's share of each global batch of training indices: augmented batch, targets ``[B]``, and what
+        is mixed into the images where they are mixed.
 
         An epoch that is continued leaves out its first ``start`` batches.
         """
         return self._loader("train", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
-    def meta_batches(
-        self, size: int, steps: int, *, epoch: int, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor] | None]:
+    def meta_batches(self, size: int, steps: int, *, epoch: int, start: int = 0) -> Iterator[Batch | None]:
         """This process's share of a class-balanced batch of ``size`` held-out samples a step, augmented as in training.
 
         The classes take turns, and each runs through its samples in shuffled order; classes that the held-out split
@@ -253,11 +256,12 @@ class ImageTask(Task):
         batches = sampler.indices().split(size)
         return self._loader("val", augment=True)(batches, epoch=epoch, rank=self.rank, world=self.world, start=start)
 
-    def loss(self, model: nn.Module, criterion: Any, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, criterion: Any, batch: Batch) -> dict[str, Tensor]:
         """Forward pass and loss of one batch: ``{"loss": scalar, "logits": [B, C]}``."""
-        images, target = batch
+        images, target, *mixture = batch
         logits = model(images)
-        return {"loss": criterion(logits, target), "logits": logits}
+        loss = mixture[0].loss(criterion, logits, target) if mixture else criterion(logits, target)
+        return {"loss": loss, "logits": logits}
 
     def _loader(self, name: str, *, augment: bool) -> Loader:
         key = (name, augment)

@@ -12,7 +12,10 @@ from longtail.errors import LongtailError
 from longtail.names import brief
 from longtail.tasks.find import task_class
 
-__all__ = ["check_options", "fill_options", "without_idle_defaults"]
+__all__ = ["check_learning", "check_options", "fill_options", "without_idle_defaults"]
+
+LEARNING = ("optimizer", "backbone_lr", "layer_decay", "ema", "label_smoothing", "patience")
+"""The fields of `RunConfig` about how a given network is trained; where one is not set, nothing is done."""
 
 _DEFAULTS = {"imbalance_kind": "exp", "select_fraction": 0.0, "broken": "refuse"}
 
@@ -42,6 +45,25 @@ def check_options(options: DataOptions, data: str, kind: str) -> None:
         raise LongtailError(f"{flag} is for {brief(users)}, not for {entry.name}: leave it out")
     if options.imbalance_kind is not None and "imbalance_kind" not in _understood(data, options.imbalance):
         raise LongtailError("--imbalance-kind is the law of --imbalance, which is not given: give both or none")
+
+
+def check_learning(config: RunConfig) -> None:
+    """Refuse options of the training that mean nothing to the task, or to the weights that it starts from.
+
+    Args:
+        config: A run, its weights settled.
+
+    Raises:
+        LongtailError: one line that names the option.
+    """
+    known = task_class(config.task).learns
+    for name in LEARNING:
+        if getattr(config, name) is not None and name not in known:
+            raise LongtailError(f"--{name.replace('_', '-')} means nothing to --task {config.task}: leave it out")
+    for name in ("backbone_lr", "layer_decay"):
+        if getattr(config, name) is not None and config.weights is None:
+            flag = f"--{name.replace('_', '-')}"
+            raise LongtailError(f"{flag} is for a network that is trained already: add --weights, or leave it out")
 
 
 def fill_options(config: RunConfig) -> RunConfig:

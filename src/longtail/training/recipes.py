@@ -8,7 +8,7 @@ from longtail.config import RunConfig
 from longtail.data.catalogue import find_entry
 from longtail.methods.base import find_method
 from longtail.tasks.find import task_class
-from longtail.tasks.options import check_options, fill_options
+from longtail.tasks.options import check_learning, check_options, fill_options
 
 __all__ = ["resolve"]
 
@@ -23,6 +23,7 @@ def resolve(config: RunConfig) -> RunConfig:
     name = entry.name
     config, recipe = task_class(config.task).settle(config, entry)
     check_options(config, config.data, config.task)
+    check_learning(config)
     config = fill_options(config)
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,8 +116,8 @@ class Stages:
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) not in self.frozen if trained is None else id(parameter) in trained)
         parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
-        before = self.optimizer.param_groups[0]["params"] if self.optimizer else []
-        if stage.restart or len(before) != len(parameters) or any(map(operator.is_not, before, parameters)):
+        before = {id(p) for group in self.optimizer.param_groups for p in group["params"]} if self.optimizer else set()
+        if stage.restart or before != {id(p) for p in parameters}:
             self.optimizer = self.make_optimizer(parameters)
 
     @property
@@ -132,10 +131,10 @@ class Stages:
         return self.stage.lr * self.schedule(progress - start, end - start)
 
     def set_rate(self, progress: float) -> None:
-        """Give the optimiser its learning rate for the next step."""
+        """Give the optimiser its learning rate for the next step: a group with ``lr_scale`` that share of it."""
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(progress)
+            group["lr"] = self.rate(progress) * group.get("lr_scale", 1.0)
 
     def train_mode(self) -> None:
         """Training mode, except for modules that are frozen as a whole: their BatchNorm statistics stay, too."""
