@@ -42,9 +42,10 @@ class DataOptions:
         broken: Clips and annotations that cannot be used: ``refuse`` them (that is what happens unless it is said), or
             ``skip`` them with a note.
         frame_cache: Folder that keeps decoded frames of video files, for quick epochs at the price of disk space.
-        group_by: Files that must stay on one side of every cut, such as clips of one recording: a regular expression
-            that is searched for in each path; files with the same match (or the same part in parentheses) are a group.
-            ``none``: pass over a column ``group``, which is used otherwise.
+        group_by: What must stay on one side of every cut, such as clips of one recording. A regular expression that is
+            searched for in each path: files with the same match (or the same part in parentheses) are a group.
+            ``auto``: as a column ``group`` says, else near copies by the features of a frozen network (``--tune
+            head``); this is the default where features are computed anyway. ``none``: each file is on its own.
         bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
         augment: What training does to images and clips: ``standard`` (random crop, flip, and for files colour jitter
             or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. On top of what suits the

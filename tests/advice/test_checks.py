@@ -46,6 +46,10 @@ CASES = [
     ("LT010", facts(groups={"few-shot": 2, "many-shot": 8}), "few-shot: 2", facts(groups={"a": 3, "b": 7, "c": 0})),
     ("LT011", facts(test=[80, *[50] * 9]), "1.6 times the samples", facts(test=[75, *[50] * 9])),
     ("LT011", facts(test=[80, *[50] * 9]), "1.6 times", facts(test=[80, *[50] * 9], boxes=True)),
+    ("LT012", facts(notes=[noted("LT012", "9 images in 3 groups")]), "9 images in 3 groups", facts(notes=["9 images"])),
+    ("LT013", facts(notes=[noted("LT013", "2 of 9")]), "2 of 9", facts(notes=[noted("LT012", "2 of 9")])),
+    ("LT014", facts(notes=[noted("LT014", "a and b")]), "a and b", facts(notes=[noted("LT002", "a and b")])),
+    ("LT015", facts(notes=[noted("LT015", "20 series")]), "20 series", facts()),
 ]
 
 

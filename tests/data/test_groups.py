@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clear import assert_clear
-from longtail.data import ImageData, load_data
+from longtail.data import ImageData, Split, load_data
+from longtail.data.copies import Near, NearCopies
+from longtail.data.record import record_splits
 from longtail.data.splits import cut_groups, cut_rows
 from longtail.errors import LongtailError
 
@@ -181,7 +185,7 @@ def test_a_class_with_too_few_groups_trains_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("auto", "auto is not there yet: give none"),
+        ("auto", "auto looks for near copies by the features of a frozen network: add --tune head"),
         ("(", "is no regular expression"),
         ("zebra", "matches no file below .*, e.g. class1/v_1_g05_c3"),
         ("class", "no class has the 3 groups that it takes"),
@@ -192,3 +196,117 @@ def test_a_pattern_that_groups_nothing_is_one_clear_line(tmp_path: Path, pattern
     with pytest.raises(LongtailError, match=message) as caught:
         load_data(f"clips:{tmp_path}", group_by=pattern)
     assert_clear(caught.value)
+
+
+# -- near copies -------------------------------------------------------------------------------------------------------
+def films(root: Path, *, splits: tuple[str, ...] = ("",)) -> Path:
+    """Two classes with 8 films of 4 frames; with several splits the first frames of a film are in the first one."""
+    for c in range(2):
+        for film in range(8):
+            for k in range(4):
+                part = splits[k * len(splits) // 4]
+                image(root / part / f"class{c}" / f"{film}{'abcd'[k]}.png", (20 * film, 90 * c, 5 * k))
+    return root
+
+
+def by_film(splits: Mapping[str, Split]) -> NearCopies:
+    """As features would tell: frames of one film are alike, the first two of film 7 hardly differ."""
+    groups, sure = {}, []
+    for part in splits.values():
+        for path in map(str, part.images):
+            groups[path] = f"{Path(path).parent.name}-{Path(path).name[0]}"
+    known = {Path(path).name: path for path in groups if "class1" in path}
+    if len(splits) > 1:
+        sure = [(known["7b.png"], known["7c.png"])]
+    return NearCopies(groups, sure)
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_near_copies_are_on_one_side_of_a_cut_and_counted(tmp_path: Path, asked: str | None) -> None:
+    data = load_data(f"folder:{films(tmp_path)}", group_by=asked, near=by_film)
+    sides = {name: by_film({name: part}).groups.values() for name, part in parts_of(data).items()}
+    assert sum(len(set(own)) for own in sides.values()) == 16
+    (told,) = [note for note in data.notes if note.startswith("LT01")]
+    assert told.startswith("LT012") and "64 of 64 images have near copies, in 16 groups; the largest has 4" in told
+    assert "no cut parts a group" in told
+
+
+def test_a_cut_that_parts_near_copies_is_told(tmp_path: Path) -> None:
+    """Neither a held-out split nor a test split that was cut at random passes without a word."""
+    films(tmp_path)
+    for asked in ("none", r"(.)\.png"):
+        data = load_data(f"folder:{tmp_path}", group_by=asked, near=by_film)
+        told = [note for note in data.notes if note.startswith("LT013")]
+        test = set(by_film({"train": data.train}).groups.values())
+        parted = sum(group in test for group in by_film({"test": data.test}).groups.values())
+        assert any(f"{parted} of {len(data.test)} test images have near copies in train" in note for note in told)
+
+
+def test_near_copies_in_given_splits_are_told_with_an_example(tmp_path: Path) -> None:
+    data = load_data(f"folder:{films(tmp_path, splits=('train', 'test'))}", near=by_film)
+    told = " ".join(note for note in data.notes if note.startswith("LT013") and "in train" in note)
+    held = len(set(by_film({"train": data.train}).groups.values()))  # the other films are in val
+    assert f"{2 * held} of 32 test images have near copies in train" in told and held >= 12
+    assert "1 hardly differ, e.g. " in told and "7b.png and " in told and "7c.png" in told
+
+
+def test_near_copies_under_two_classes_are_told(tmp_path: Path) -> None:
+    films(tmp_path)
+    one, other = str(tmp_path / "class0" / "1a.png"), str(tmp_path / "class1" / "1a.png")
+    data = load_data(f"folder:{tmp_path}", near=lambda _: NearCopies({}, (), [(one, other)]))
+    (told,) = [note for note in data.notes if note.startswith("LT014")]
+    assert f"2 images, e.g. {one} (class0) and {other} (class1)" in told
+    assert not [note for note in data.notes if note.startswith(("LT012", "LT013"))]
+
+
+def test_a_column_says_the_groups_also_where_near_copies_are_known(tmp_path: Path) -> None:
+    films(tmp_path)
+    lines = ["file,label,group"]
+    for path in sorted(tmp_path.glob("class*/*.png")):
+        lines.append(f"{path.relative_to(tmp_path)},{path.parent.name},{path.stem}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    data = load_data(f"csv:{tmp_path / 'table.csv'}", near=by_film)
+    assert data.train.groups is not None and set(data.train.groups) <= {Path(line.split(",")[0]).stem for line in lines}
+    assert [note for note in data.notes if note.startswith("LT013")]  # it parts films
+
+
+@pytest.mark.parametrize("near", [by_film, None])
+def test_a_continued_run_has_the_groups_that_it_began_with(tmp_path: Path, near: Near | None) -> None:
+    name = f"folder:{films(tmp_path)}"
+    options: dict = {"near": near, "group_by": None if near else r"(\d)[a-d]"}
+    before = load_data(name, **options)
+    record = record_splits(before, "run")
+    image(tmp_path / "class0" / "9z.png")  # a file that came later
+    after = load_data(name, record=record, **options)
+    for one, other in zip(parts_of(before).values(), parts_of(after).values(), strict=True):
+        assert list(map(str, one.images)) == list(map(str, other.images)) and one.groups == other.groups
+    assert [n for n in before.notes if n.startswith("LT012")] == [n for n in after.notes if n.startswith("LT012")]
+
+
+# -- series ------------------------------------------------------------------------------------------------------------
+def test_names_that_look_like_series_are_told_unless_it_is_said_what_they_are(tmp_path: Path) -> None:
+    recordings(tmp_path)
+    (told,) = [note for note in load_data(f"clips:{tmp_path}").notes if note.startswith("LT015")]
+    assert "48 of 48 clips are in 12 series, e.g. 4 called v_0_g00..." in told
+    pattern = re.search(r"e\.g\. '(.*)', or say", told)
+    assert pattern is not None
+    for asked in (pattern[1], "none"):
+        data = load_data(f"clips:{tmp_path}", group_by=asked)
+        assert not [note for note in data.notes if note.startswith("LT015")]
+        assert ("12 groups of clips" in " ".join(data.notes)) == (asked != "none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["IMG_{k:04}.png", "n0144076{c}_{k}.png", "{k:03}_class{c}_{x}.png", "2024{k:04}.png", "cam{c}-{k}-{x}.png"],
+    ids=["camera", "class", "own", "date", "both"],
+)
+def test_other_numbers_in_names_are_no_series(tmp_path: Path, name: str) -> None:
+    for c in range(2):
+        for k in range(20):
+            image(tmp_path / f"class{c}" / name.format(k=k, c=c, x=7 * k % 20))
+    assert not [note for note in load_data(f"folder:{tmp_path}").notes if note.startswith("LT015")]
+
+
+def parts_of(data: ImageData) -> dict[str, Split]:
+    return {name: part for name in ("train", "val", "test") if (part := getattr(data, name)) is not None}

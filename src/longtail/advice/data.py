@@ -198,3 +198,50 @@ def uneven_test(data: DataFacts) -> str | None:
     if data.boxes or len(present) < 2 or (ratio := max(present) / min(present)) <= _UNEVEN:
         return None
     return f"its largest class has {ratio:.3g} times the {data.item}s of its smallest"
+
+
+@check(
+    "LT012",
+    "Near copies",
+    of="data",
+    severity="note",
+    why="Frames of one film, bursts and files that were saved anew carry little more than one of them.",
+    todo="Look at the groups; count them, and not their samples, when you judge how much a class has.",
+)
+def near_copies(data: DataFacts) -> str:
+    return data.noted("LT012")
+
+
+@check(
+    "LT013",
+    "Near copies in two splits",
+    of="data",
+    severity="error",
+    why="The model has seen what it is judged on but for a detail: the result measures memory and is far too good.",
+    todo="Give splits that keep near copies on one side, or none with --group-by auto.",
+)
+def near_copies_parted(data: DataFacts) -> str:
+    return data.noted("LT013")
+
+
+@check(
+    "LT014",
+    "Near copies under two classes",
+    of="data",
+    why="Mostly one of the labels is wrong, or the picture shows both classes and one label is not enough.",
+    todo="Look at the files and remove those with the wrong label.",
+)
+def near_copies_mixed(data: DataFacts) -> str:
+    return data.noted("LT014")
+
+
+@check(
+    "LT015",
+    "File names look like series",
+    of="data",
+    why="Pictures of one recording are nearly copies: cut at random, the held-out ones measure memory.",
+    todo="Keep each series on one side with --group-by PATTERN, e.g. "
+    r"'(.*\d)\D+\d+(?:\.\w+)?$', or say --group-by none.",
+)
+def series_cut(data: DataFacts) -> str:
+    return data.noted("LT015")

@@ -1,15 +1,87 @@
-"""Files with the same bytes: a picture in two splits, or in two classes."""
+"""Copies: files with the same bytes, and samples that are nearly equal; in two splits, or under two classes."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from longtail.advice import noted
+from longtail.data.base import Split
 from longtail.data.video import frame_files
 
-__all__ = ["copy_notes"]
+__all__ = ["Near", "NearCopies", "copy_notes"]
+
+_MANY_ALIKE = 0.25
+"""Share of a split in groups with another split's samples from which it is told, whether any of them are copies."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NearCopies:
+    """Which samples are nearly equal.
+
+    Args:
+        groups: Of each sample its group of near copies of its own class, by its file or key; one that has no near copy
+            is absent.
+        copies: Pairs of samples that hardly differ and are in different given splits, the surest first.
+        mixed: Likewise, under different classes.
+    """
+
+    groups: Mapping[str, str]
+    copies: Sequence[tuple[str, str]] = ()
+    mixed: Sequence[tuple[str, str]] = ()
+
+    def of(self, split: Split) -> list[str]:
+        """The group of each sample of a split; empty: it has no near copy."""
+        return [self.groups.get(str(key), "") for key in split.images]
+
+    def notes(self, splits: Mapping[str, Split], class_names: Sequence[str], *, kept: bool) -> list[str]:
+        """What to say of them.
+
+        Args:
+            splits: As they are trained and judged on.
+            class_names: ``[C]``.
+            kept: Whether the splits that were cut keep the groups together.
+        """
+        item, notes = splits["train"].item, []
+        groups = {name: self.of(split) for name, split in splits.items()}
+        label = {str(k): int(c) for part in splits.values() for k, c in zip(part.images, part.labels, strict=True)}
+        if sizes := Counter(group for own in groups.values() for group in own if group):
+            total = sum(map(len, splits.values()))
+            largest, most = sizes.most_common(1)[0]
+            example = next(
+                str(k) for s, own in groups.items() for k, g in zip(splits[s].images, own, strict=True) if g == largest
+            )
+            told = (
+                f"{sizes.total()} of {total} {item}s have near copies, in {len(sizes)} groups; the largest has {most}, "
+                f"of {class_names[label[example]]}, e.g. {example}"
+            )
+            notes.append(noted("LT012", told + ("; no cut parts a group" if kept else "")))
+        for one, other in itertools.combinations(splits, 2):
+            shared = set(groups[one]) & set(groups[other]) - {""}
+            alike = sum(group in shared for group in groups[other])
+            sides = {str(k): s for s in (one, other) for k in splits[s].images}
+            sure = [pair for pair in self.copies if {sides.get(key) for key in pair} == {one, other}]
+            found = {key for pair in sure for key in pair if sides[key] == other}
+            if not found and alike <= _MANY_ALIKE * len(splits[other]):
+                continue
+            told = f"{alike} of {len(splits[other])} {other} {item}s have near copies in {one}"
+            if sure:
+                told += f"; {len(found)} hardly differ, e.g. {sure[0][0]} and {sure[0][1]}"
+            notes.append(noted("LT013", told))
+        if self.mixed:
+            known = [pair for pair in self.mixed if all(key in label for key in pair)] or [self.mixed[0]]
+            names = [f"{key} ({class_names[label[key]]})" if key in label else key for key in known[0]]
+            told = f"{len({key for pair in self.mixed for key in pair})} {item}s, e.g. {' and '.join(names)}"
+            notes.append(noted("LT014", told))
+        return notes
+
+
+Near = Callable[[Mapping[str, Split]], NearCopies]
+"""Finds near copies in the given splits of a data set, before any other is cut."""
 
 
 def copy_notes(parts: Mapping[str, tuple[Sequence[str], Sequence[str]]], item: str) -> list[str]:

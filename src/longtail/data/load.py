@@ -17,10 +17,11 @@ from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
 from longtail.data.clips import drop_broken, series_notes
+from longtail.data.copies import Near
 from longtail.data.counts import long_tail_counts
-from longtail.data.groups import group_numbers, group_splits
+from longtail.data.groups import group_numbers, group_splits, series_note
 from longtail.data.photos import check_images, depth_note
-from longtail.data.record import SplitRecord, restore_splits
+from longtail.data.record import SplitRecord, known_samples, restore_splits
 from longtail.data.splits import TEST_FRACTION, VAL_FRACTION, cut_groups, cut_rows, tail_rows
 from longtail.data.video import frame_files
 from longtail.data.walk import Passed, subfolders
@@ -75,6 +76,7 @@ def load_data(
     bit_depth: int | None = None,
     augment: str | None = None,
     columns: Sequence[str] = (),
+    near: Near | None = None,
 ) -> ImageData:
     """Read a classification data set, of images or of clips, and split it.
 
@@ -103,11 +105,14 @@ def load_data(
         broken: Clips that cannot be read: ``refuse`` them (also None), or ``skip`` them, with a note for each.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         group_by: Files that no cut may part: a regular expression on their paths, see `group_splits`; ``none``: each is
-            on its own. None: as a column ``group`` says, if there is one.
+            on its own. None and ``auto``: as a column ``group`` says; where there is none, near copies, if ``near``
+            finds them.
         record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
         bit_depth: Bits that are in use in image files of 16 bits a channel, 8 to 16; None: 16.
         augment: What training does to images, a key of `AUGMENTATIONS`; None: what the data set's own look says.
         columns: Names of the columns of a table, as ``ROLE=NAME`` (``file=id``, ``label=breed``, ``split``, ``group``).
+        near: Finds near copies among files; notes count them and name those in two splits or classes. None: nobody
+            looks.
 
     Raises:
         LongtailError: unknown name, missing or damaged files, a class with no image, a value out of range.
@@ -135,9 +140,13 @@ def load_data(
     )
     raw = _read(spec, entry, path, options)
     _check(raw, skip=broken == "skip", bit_depth=bit_depth)
-    if path is not None and ("group_by" in entry.options or raw.splits["train"].groups is not None):
-        raw.notes += group_splits(raw.splits, group_by, path)
     record = None if record is None or record.in_memory or raw.published else record
+    copies = None
+    if near is not None and not raw.splits["train"].in_memory:
+        copies = near(raw.splits if record is None else known_samples(record, spec, raw.splits))
+    by_near = copies is not None and group_by in (None, "auto") and raw.splits["train"].groups is None
+    if path is not None and ("group_by" in entry.options or raw.splits["train"].groups is not None):
+        raw.notes += group_splits(raw.splits, group_by, path, near=copies)
     if record is not None:
         raw.splits, new = restore_splits(record, spec, raw.splits, raw.class_names)
         raw.class_names, raw.notes = list(record.class_names), raw.notes + new
@@ -152,7 +161,18 @@ def load_data(
         own = "val" in raw.splits
         why = "the data have a val split of their own" if own else f"--protocol {protocol} holds none out"
         raw.notes.append(f"val_fraction is not used: {why}")
+    if (
+        raw.cuts
+        and path is not None
+        and group_by is None
+        and copies is None
+        and train.in_files
+        and train.groups is None
+    ):
+        raw.notes += filter(None, [series_note(train, path)])
     _cut(raw, data_seed)
+    if copies is not None:
+        raw.notes += copies.notes(raw.splits, raw.class_names, kept=by_near)
     unused: Sequence[str] = ()
     if imbalance is not None and record is None and "imbalance" not in entry.reads:
         before = raw.splits["train"]

@@ -29,6 +29,7 @@ from longtail.names import brief
 __all__ = [
     "SplitRecord",
     "check_splits",
+    "known_samples",
     "read_record",
     "record_splits",
     "record_text",
@@ -169,6 +170,16 @@ def restore_splits(
         for split in found.values()
         for file, label in zip(split.images, split.labels.tolist(), strict=True)
     }
+    grouped = any(split.groups is not None for split in found.values())
+    groups = (
+        {
+            _below(str(file), root, source): group
+            for split in found.values()
+            for file, group in zip(split.images, split.groups or (), strict=split.groups is not None)
+        }
+        if grouped
+        else None
+    )
     splits, other = {}, []
     for split, items in record.items.items():
         labels = [int(item.label) for item in items]
@@ -178,13 +189,24 @@ def restore_splits(
             if mine != label and class_names[mine] != record.class_names[label]:
                 other.append(f"{item.file} ({record.class_names[label]} there, {class_names[mine]} here)")
         files = [_path(item, root, source) for item in items]
-        splits[split] = Split(files, torch.tensor(labels, dtype=torch.int64), frames, source=source)
+        own = None if groups is None else [groups.get(item.file, "") for item in items]
+        splits[split] = Split(files, torch.tensor(labels, dtype=torch.int64), frames, own, source)
     if other:
         raise LongtailError(
             f"{len(other)} files of {name} have another label than in {record.source}, e.g. {other[0]}: "
             "restore the labels, or start anew in another folder"
         )
     return splits, _new(now, record)
+
+
+def known_samples(record: SplitRecord, name: str, found: Mapping[str, Split]) -> dict[str, Split]:
+    """The files that were there when a record was made, in the splits in which they are found now."""
+    known = {item.file for items in record.items.values() for item in items} | set(record.unused)
+    root, splits = _root(name), {}
+    for split, part in found.items():
+        rows = [k for k, file in enumerate(part.images) if _below(str(file), root, part.source) in known]
+        splits[split] = part.subset(torch.tensor(rows, dtype=torch.int64))
+    return splits
 
 
 def restore_boxes(
