@@ -1,4 +1,4 @@
-"""Sphinx configuration; the method cards and the command-line help are written from the code at build time."""
+"""Sphinx configuration; the method cards and the options of the commands are written from the code at build time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import longtail
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from generate import write_help, write_methods  # noqa: E402
+from generate import write_commands, write_methods  # noqa: E402
 
 project = "longtail"
 author = "the longtail authors"
@@ -34,5 +34,4 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 write_methods(HERE / "methods")
-COMMANDS = "train compare evaluate predict export inspect reproduce report methods cite doctor".split()
-write_help(HERE / "_generated", COMMANDS)
+write_commands(HERE / "_generated")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from longtail.commands import COMMANDS
 from longtail.methods import Method, get_method, list_methods
 from longtail.methods._card import for_page
+from longtail.methods._groups import TASKS, groups
+from longtail.options import Option, examples_of, options_of, summary_of
 
-__all__ = ["write_help", "write_methods"]
+__all__ = ["write_commands", "write_methods"]
 
 
 def method_page(method: Method) -> str:
@@ -39,13 +37,18 @@ def method_page(method: Method) -> str:
 def write_methods(folder: Path) -> None:
     """A page a method, and an index of them."""
     methods = [get_method(name) for name in list_methods()]
-    rows = [
-        f"| [`{m.name}`]({m.name}.md) | {m.title} | {'a held-out split' if m.needs_held_out else 'no held-out split'} |"
-        for m in methods
-    ]
     toctree = "\n".join(["```{toctree}", ":hidden:", "", *(m.name for m in methods), "```"])
-    table = "\n".join(["| identifier | method | needs |", "|---|---|---|", *rows])
-    intro = "Each card is the docstring of the method's class; `longtail methods NAME` prints the same."
+    table = "\n".join(["| method | name | " + " | ".join(TASKS) + " |", "|---|---|" + ":-:|" * len(TASKS)])
+    tables = []
+    for need, members in groups().items():
+        marks = {m.name: " | ".join("✓" if task in m.tasks else "" for task in TASKS.values()) for m in members}
+        rows = [f"| [{m.title}]({m.name}.md) | `{m.name}` | {marks[m.name]} |" for m in members]
+        tables.append("\n".join([f"## {need}", "", table, *rows]))
+    table = "\n\n".join(tables)
+    intro = (
+        "In groups by what they need, each method under what is asked most. A card is the docstring of "
+        "the method's class; `longtail methods NAME` prints the same."
+    )
     pages = {"index": f"# Method cards\n\n{intro}\n\n{table}\n\n{toctree}\n"}
     pages |= {method.name: method_page(method) for method in methods}
     folder.mkdir(exist_ok=True)
@@ -56,15 +59,43 @@ def write_methods(folder: Path) -> None:
         write(folder / f"{name}.md", text)
 
 
-def write_help(folder: Path, commands: Sequence[str]) -> None:
-    """What ``longtail COMMAND --help`` prints, a file each; ``longtail.txt`` is that of ``longtail --help``."""
+def command_page(name: str) -> str:
+    """A command's section: what it does, examples, and its options in groups, each with an anchor."""
+    command, train = COMMANDS[name], {option.name: option for option in options_of(COMMANDS["train"])}
+    options = options_of(command)
+    words = [f"longtail {name}", *(option.metavar for option in options if option.group == "positional")]
+    parts = [f"## longtail {name}", summary_of(command), f"```{{program}} longtail {name}\n```"]
+    lines = "\n".join([" ".join(words) + " [OPTION ...]" * (len(options) >= len(words)), "", *examples_of(command)])
+    parts.append(f"```text\n{lines.strip()}\n```")
+    shared = [option for option in options if name == "compare" and train.get(option.name) == option]
+    if shared:
+        parts.append("Beside the following it takes all options of [longtail train](#longtail-train).")
+    group = ""
+    for option in options:
+        if option in shared:
+            continue
+        if option.group not in (group, "positional"):
+            group = option.group
+            parts.append(f"### {name}: {group}")
+        parts.append(option_entry(option))
+    return "\n\n".join(parts) + "\n"
+
+
+def option_entry(option: Option) -> str:
+    """One option with its anchor."""
+    default = f" Default: `{option.shown_default}`." if option.shown_default else ""
+    if option.group == "positional":
+        return f"`{option.metavar}`\n: {option.help}{default}"
+    flags = ", ".join(f"{flag} {option.metavar}".strip() for flag in option.flags)
+    return f"````{{option}} {flags}\n{option.help}{default}\n````"
+
+
+def write_commands(folder: Path) -> None:
+    """``commands.md``: all commands with their options."""
     folder.mkdir(exist_ok=True)
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    for command in ["", *commands]:
-        arguments = [sys.executable, "-m", "longtail", *command.split(), "--help"]
-        run = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
-        text = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
-        write(folder / f"{command or 'longtail'}.txt", "\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+    for old in folder.glob("*.txt"):  # as they were printed, of former versions
+        old.unlink()
+    write(folder / "commands.md", "\n".join(map(command_page, COMMANDS)))
 
 
 def write(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ try:
     from tyro.conf import OmitArgPrefixes, subcommand
 
     from longtail.commands import COMMANDS
+    from longtail.options import examples_of, filled, form_of, options_of, summary_of
 except ImportError:
     sys.stderr.write("error: the command line needs more packages than torch: pip install 'longtail[train]'\n")
     sys.exit(2)
@@ -33,28 +34,33 @@ _PATIENCE = 10.0
 _DATA_COMMANDS = ("predict", "methods", "cite", "doctor")
 """What they print may be read by a program: what they are doing is for the screen alone."""
 _DESCRIPTION = "Train recognisers on long-tailed data by how difficult each class is for the model."
+_SHELLS = ("bash", "zsh", "fish")
+_EXAMPLES = (
+    "longtail compare digits --out demo          # three methods on the built-in digits, and a report",
+    "longtail COMMAND --help                     # the options of a command",
+    "longtail --completion bash                  # what teaches a shell (bash, zsh, fish) to complete",
+)
 
 
 def _options(command: str) -> list[str]:
     """The options of a command, with their dashes."""
-    fields = dataclasses.fields(COMMANDS[command]) if command in COMMANDS else ()
-    names = [f.name.replace("_", "-") for f in fields]
-    return ["--help", "--debug"] + [f"--{no}{name}" for name in names for no in ("", "no-")]
+    own = options_of(COMMANDS[command]) if command in COMMANDS else []
+    return ["--help", "--debug", *(flag for option in own if option.group != "positional" for flag in option.flags)]
 
 
 def _check_lists(words: list[str]) -> None:
     """Refuse a list in two pieces: the parser would keep the last one alone."""
-    for field in dataclasses.fields(COMMANDS[words[0]]) if words[0] in COMMANDS else ():
-        flag = f"--{field.name.replace('_', '-')}"
-        given = [word for word in words if word.partition("=")[0].replace("_", "-") == flag]
-        if "tuple[" in str(field.type) and len(given) > 1:
+    for option in options_of(COMMANDS[words[0]]) if words[0] in COMMANDS else ():
+        given = [word for word in words if word.partition("=")[0].replace("_", "-") in option.flags]
+        if "..." in option.metavar and len(given) > 1:
+            flag = option.flags[-1]
             raise LongtailError(f"{flag} is given twice: write all its values after one, e.g. {flag} A B")
 
 
-def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
-    """The defaults that ``--config FILE`` gives, if the command has one."""
-    if not argv or argv[0] not in ("train", "compare"):
-        return argv, None
+def _config_file(argv: list[str]) -> RunConfig | None:
+    """What ``--config FILE`` holds, if the command has it."""
+    if argv[0] not in ("train", "compare"):
+        return None
     for i, word in enumerate(argv):
         if word == "--config" and i + 1 < len(argv):
             path = argv[i + 1]
@@ -64,20 +70,68 @@ def _with_config_file(argv: list[str]) -> tuple[list[str], RunConfig | None]:
             continue
         from longtail.training.configfile import read_config
 
-        return argv, read_config(path)
-    return argv, None
+        return read_config(path)
+    return None
 
 
 def _parse(argv: list[str]) -> Any:
-    argv, base = _with_config_file(argv)
+    """The command that a command line means; with ``--help`` its help is printed, and it ends."""
+    name = argv[0]
+    if name not in COMMANDS:
+        forms = {name: form_of(cls) for name, cls in COMMANDS.items()}
+        union = Union[tuple(Annotated[form, subcommand(name)] for name, form in forms.items())]  # noqa: UP007
+        return tyro.cli(union, args=argv, prog="longtail", description=_DESCRIPTION, config=(OmitArgPrefixes,))  # type: ignore[call-overload]
+    cls, defaults, told = COMMANDS[name], None, summary_of(COMMANDS[name])
+    base = _config_file(argv)
     if base is not None:
-        cls = COMMANDS[argv[0]]
-        if argv[0] == "compare":  # a run records its data seed also where nobody chose one
+        if name == "compare":  # a run records its data seed also where nobody chose one
             base = dataclasses.replace(base, data_seed=None)
-        default = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
-        return tyro.cli(cls, args=argv[1:], default=default, prog=f"longtail {argv[0]}", config=(OmitArgPrefixes,))
-    union = Union[tuple(Annotated[cls, subcommand(name)] for name, cls in COMMANDS.items())]  # noqa: UP007
-    return tyro.cli(union, args=argv, prog="longtail", description=_DESCRIPTION, config=(OmitArgPrefixes,))  # type: ignore[call-overload]
+        defaults = cls(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
+    rest = [word for word in argv if word not in ("-h", "--help")]
+    asked = len(rest) < len(argv)
+    if asked and issubclass(cls, RunConfig):
+        chosen = _with_defaults_of_data(cls, rest, defaults)
+        if chosen is not None:
+            defaults, told = chosen, f"{told}\n\nThe defaults below are those of {chosen.data} with the options given."
+        else:
+            told += f"\n\nlongtail {name} DATA --help shows the defaults of a data set."
+    return filled(cls, _parsed(cls, [name, "--help"] if asked else argv, defaults, told))
+
+
+def _parsed(cls: type, argv: list[str], defaults: Any, description: str = "") -> Any:
+    form, prog = form_of(cls, defaults), f"longtail {argv[0]}"
+    return tyro.cli(form, args=argv[1:], prog=prog, description=description, config=(OmitArgPrefixes,))
+
+
+def _with_defaults_of_data(cls: type, argv: list[str], defaults: Any) -> Any:
+    """The command that is meant, with all that its data set settles; None where no data set is named rightly."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            command = filled(cls, _parsed(cls, argv, defaults))
+            from longtail.training.recipes import resolve
+
+            settled = resolve(RunConfig(**{f.name: getattr(command, f.name) for f in dataclasses.fields(RunConfig)}))
+        except (SystemExit, LongtailError):
+            return None
+    names = {f.name for f in dataclasses.fields(RunConfig)} - {"data_seed"}
+    return dataclasses.replace(command, **{name: getattr(settled, name) for name in names})
+
+
+def _complete(words: list[str]) -> int:
+    """Print what teaches a shell the commands and options."""
+    if len(words) != 1 or words[0] not in _SHELLS:
+        raise LongtailError(f"--completion takes one shell: {', '.join(_SHELLS)}")
+    with contextlib.suppress(SystemExit):
+        _parse(["--tyro-write-completion", words[0], "-"])
+    return 0
+
+
+def _print_examples(command: str) -> None:
+    examples = (
+        examples_of(COMMANDS[command]) if command in COMMANDS else _EXAMPLES if command in ("-h", "--help") else ()
+    )
+    if examples:
+        print("\n".join(["Examples:", *(f"  {line}" for line in examples)]))
 
 
 def _guarded(action: Callable[[], int], *, debug: bool = False) -> int:
@@ -126,6 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = ["--help"]
 
     def action() -> int:
+        if words[0] == "--completion":
+            return _complete(words[1:])
         _check_lists(words)
         errors = io.StringIO()
         try:
@@ -133,6 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command = _parse(words)
         except SystemExit as stop:
             if stop.code in (0, None):
+                _print_examples(words[0])
                 return 0
             return _fail(explain(errors.getvalue(), words, commands=COMMANDS, options=_options))
         to_the_screen = words[0] in _DATA_COMMANDS or str(getattr(command, "out", "")) == "-"

@@ -36,6 +36,12 @@ class Train(RunConfig):
         out: The run folder; default: ``runs/DATA-METHOD-seed``.
         config: A run folder's ``config.json``: repeat that run; further options override it.
         resume: Continue an unfinished run in ``out``.
+
+    Examples:
+        longtail train folder:photos
+        longtail train folder:photos -m balanced-softmax -e 30 -o runs/balanced
+        longtail train csv:table.csv --columns file=id label=breed --help      # its defaults
+        longtail train --config runs/balanced/config.json --seed 1 -o runs/again
     """
 
     data: Annotated[Positional[str], _DATA] = ""
@@ -73,6 +79,11 @@ class Compare(RunConfig):
         out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
         config: A run folder's ``config.json`` to take the other options from.
         baseline: What the others are compared with; default: ``ce`` if it is there.
+
+    Examples:
+        longtail compare folder:photos -o comparison
+        longtail compare coco:boxes -m ce seesaw rfs --seeds 3 -o comparison
+        longtail compare digits -m ce cdb-w cdb-w:tau=1.5 --seeds 5 --jobs 2 -o comparison
     """
 
     data: Annotated[Positional[str], _DATA] = ""
@@ -124,6 +135,10 @@ class Evaluate:
         device: Where to compute.
         out: Also write the metrics to this JSON file; ``-``: print them as JSON instead.
         best: RUN is a comparison: take its best run, chosen on validation data.
+
+    Examples:
+        longtail evaluate comparison --best
+        longtail evaluate runs/balanced --data folder:other --out other.json
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -168,6 +183,10 @@ class Predict:
             (a line each); ``-``: print as without it. Boxes, ``.json``: COCO's results, all of them, and a folder of
             pictures beside it; a folder: both inside; ``.csv``, ``.jsonl``: the objects that would be printed.
         best: RUN is a comparison: take its best run, chosen on validation data.
+
+    Examples:
+        longtail predict runs/balanced new/*.jpg --top 3
+        longtail predict comparison new --best -o labels.csv
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -212,6 +231,10 @@ class Inspect(DataOptions):
         verify: Decode every image file or clip and name the broken ones.
         out: The picture.
         checks: Also write what the checks found to this JSON file.
+
+    Examples:
+        longtail inspect folder:photos -o photos.png
+        longtail inspect folder:photos --verify --checks checks.json
     """
 
     data: Annotated[Positional[str], _DATA]
@@ -262,6 +285,10 @@ class Reproduce:
         precision: ``fp32``, or ``bf16`` (autocast).
         download: Fetch data sets that are missing with torchvision.
         out: Folder of the runs and of the results.
+
+    Examples:
+        longtail reproduce table1 --columns mnist-99 -o table1
+        longtail reproduce comparison --columns digits --rows ce cdb-w -o digits
     """
 
     what: Annotated[Positional[tuple[str, ...]], arg(metavar="TABLE...")]
@@ -295,6 +322,9 @@ class ReportCommand:
     Args:
         folder: A run folder, a comparison, or any folder above such folders.
         baseline: What the other methods are compared with; default: ``ce`` if it is there.
+
+    Examples:
+        longtail report comparison --baseline balanced-softmax
     """
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -306,21 +336,26 @@ class ReportCommand:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodsCommand:
-    """List the methods, or show the card of one.
+    """List the methods by what they need, or show the card of one.
 
     Args:
         name: The method whose card is wanted.
+
+    Examples:
+        longtail methods
+        longtail methods cdb-w
     """
 
     name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
 
     def run(self) -> int:
         from longtail.methods._card import for_terminal
-        from longtail.methods.base import find_method, get_method, list_methods
+        from longtail.methods._groups import listing
+        from longtail.methods.base import find_method, get_method
 
         if self.name is None:
-            for name in list_methods():
-                say(f"{name:<18} {find_method(name).title}")
+            for line in listing():
+                say(line)
             return 0
         method = find_method(self.name)
         say(f"{for_terminal(get_method(method.name))}\n")
@@ -335,6 +370,9 @@ class CiteCommand:
 
     Args:
         names: Methods.
+
+    Examples:
+        longtail cite cdb-w balanced-softmax
     """
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME...")]
@@ -357,6 +395,10 @@ class Export:
             what the model takes, and for ONNX ``infer.py``, which does it and labels files.
         softmax: Give probabilities in place of logits.
         best: RUN is a comparison: take its best run, chosen on validation data.
+
+    Examples:
+        longtail export comparison --best
+        longtail export runs/balanced --format pt2 --softmax
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]

@@ -23,17 +23,35 @@ _PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-# What other tools call our options.
+# What other tools call our options; the first that a command has is meant.
 _SYNONYMS = {
-    "--arch": "--model", "--architecture": "--model", "--backbone": "--model", "--net": "--model",
-    "--bs": "--batch-size", "-b": "--batch-size", "--batch": "--batch-size",
-    "--learning-rate": "--lr", "--rate": "--lr", "--wd": "--weight-decay", "--decay": "--weight-decay",
-    "--gpu": "--device", "--gpus": "--device", "--cuda": "--device", "--amp": "--precision", "--fp16": "--precision",
-    "--img-size": "--image-size", "--imgsz": "--image-size", "--size": "--image-size", "--resolution": "--image-size",
-    "--loss": "--method", "--algorithm": "--method", "-m": "--method", "--num-epochs": "--epochs", "-e": "--epochs",
-    "--num-workers": "--workers", "-j": "--workers", "--pretrained": "--weights", "--checkpoint": "--weights",
-    "--output": "--out", "--output-dir": "--out", "--save-dir": "--out", "-o": "--out", "--scheduler": "--schedule",
-    "--random-seed": "--seed", "--name": "--out", "--topk": "--top", "--top-k": "--top", "--conf": "--threshold",
+    "--model": "--arch --architecture --backbone --net --network --encoder",
+    "--batch-size": "--bs --batch --train-batch-size --per-device-train-batch-size --samples-per-gpu",
+    "--lr": "-lr --learning-rate --rate --base-lr --lr0 --init-lr", "--weight-decay": "--wd --decay --l2",
+    "--optimizer": "--optimiser --optim --opt",
+    "--epochs": "--num-epochs --n-epochs --num-train-epochs --max-epochs --epoch",
+    "--device": "--gpu --gpus --cuda --accelerator --devices",
+    "--precision": "--amp --fp16 --bf16 --half --mixed-precision",
+    "--image-size": "--img-size --imgsz --img --size --resolution --input-size --crop-size",
+    "--method": "--loss --algorithm --criterion --methods",
+    "--methods": "--method --loss --algorithm --criterion --losses",
+    "--method-kwargs": "--kwargs --hyperparameters --tau --beta --params",
+    "--workers": "--num-workers -j --threads --dataloader-num-workers",
+    "--weights": "--pretrained --checkpoint --init --finetune --resume-from --load",
+    "--out": "--output --output-dir --save-dir --name --outdir --results "
+        "--project --save --dest --folder --logdir --log-dir",
+    "--schedule": "--scheduler --sched --lr-scheduler --lr-schedule",
+    "--seed": "--random-seed --random-state --manual-seed", "--seeds": "--runs --repeats --trials",
+    "--top": "--topk --top-k", "--threshold": "--conf --score --score-threshold --conf-thres",
+    "--val-fraction": "--val-split --val-size --validation-split --valid-fraction --val-ratio --val-frac",
+    "--augment": "--aug --augmentation --mixup --cutmix --auto-augment --aa --hflip",
+    "--trackers": "--wandb --tensorboard --logger --report-to --mlflow --track",
+    "--imbalance": "--imbalance-ratio --imb-factor --imbalance-factor --imb",
+    "--warmup-epochs": "--warmup --warmup-steps", "--clip-grad-norm": "--clip-grad --grad-clip --max-grad-norm",
+    "--group-by": "--groups --group", "--patience": "--early-stopping --early-stop",
+    "--ema": "--model-ema --ema-decay", "--label-smoothing": "--smoothing --smooth",
+    "--jobs": "--parallel --n-jobs", "--baseline": "--reference", "--views": "--tta --num-views",
+    "--head": "--classifier", "--tune": "--freeze --finetune --fine-tune --linear-probe",
 }  # fmt: skip
 _OF_DATA = ("--data", "--dataset", "--data-dir", "--data-path", "--train-dir", "-d")
 
@@ -53,7 +71,9 @@ def explain(
     if words[0] not in commands:
         what = "option" if words[0].startswith("-") else "command"
         return f"unknown {what} {words[0]!r}: {_hint(words[0], commands)}the commands are {', '.join(commands)}"
-    text = _plain(panel)
+    text = re.sub(r"(?<![\w-])-\w/(?=--)", "", _plain(panel))  # an option by its long form alone
+    if joined := next((word for word in words[1:] if re.fullmatch(r"-[a-z][a-z-]+", word)), None):
+        text = f"Unrecognized options: {joined}"
     unknown = re.match(r"Unrecognized (?:or misplaced )?options: (.*)", text)
     if unknown:
         text = _unknown(unknown[1], words, commands=commands, options=options)
@@ -82,9 +102,12 @@ def _unknown(
     own = options(command)
     if flag != word.partition("=")[0].replace("_", "-") and flag in own:
         return f"unknown option {word}: did you mean {flag}?"
-    synonym = _SYNONYMS.get(flag)
     elsewhere = [f"longtail {other}" for other in commands if other != command and flag in options(other)]
-    hint = f"did you mean {synonym}? " if synonym in own else _hint(flag, own, 0.8 if elsewhere else 0.6)
+    meant = [ours for ours, theirs in _SYNONYMS.items() if flag in theirs.split()]
+    if synonym := next((ours for ours in meant if ours in own), None):
+        hint = f"did you mean {synonym}? "
+    else:
+        hint = _hint(flag, own, 0.8 if elsewhere or meant else 0.6)
     if elsewhere:
         hint += f"{' and '.join(elsewhere[:3])} {'has' if len(elsewhere) == 1 else 'have'} {flag}"
     return f"unknown option {word}" + (f": {hint.rstrip()}" if hint else "")
