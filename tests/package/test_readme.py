@@ -96,7 +96,10 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_are_understood(line: str) -> None:
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+    if "--completion" in words or "--help" in words:
+        assert cli.main(words) == 0
+        return
     if "--config" in words:  # the file would be read
         at = words.index("--config")
         words[at : at + 2] = ["digits"]
