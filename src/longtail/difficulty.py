@@ -54,6 +54,7 @@ Source = Literal["held-out", "train"]
 """The samples on which the difficulty is measured."""
 
 _Class = TypeVar("_Class", bound=type)
+_Init = TypeVar("_Init", bound=Callable[..., None])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def describe_options(cls: _Class) -> _Class:
     return cls
 
 
-def _with_options(init: Callable[..., None]) -> Callable[..., None]:
+def _with_options(init: _Init) -> _Init:
     """Let the signature name every field of `DifficultyOptions` in place of ``**options``."""
     own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = inspect.signature(DifficultyOptions).parameters.values()

@@ -1,18 +1,23 @@
-"""What ``pip install .`` gives: a wheel that needs torch alone, used where nothing else can be imported."""
+"""What ``pip install .`` gives: a wheel that needs torch alone, used where nothing else can be imported; the sdist."""
 
 from __future__ import annotations
 
 import email
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import longtail
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,8 +103,6 @@ def test_torch_is_the_only_requirement(wheel: Path) -> None:
 
 
 def test_versions_agree(wheel: Path) -> None:
-    import longtail
-
     assert wheel.name.split("-")[1] == longtail.__version__
     assert importlib.metadata.version("longtail") == longtail.__version__
 
@@ -141,3 +144,38 @@ def test_the_console_command_is_installed(clean: Path) -> None:
         run = subprocess.run(command, cwd=clean, capture_output=True, text=True, timeout=1200, env=_without_paths())
         assert run.returncode == 0, run.stderr
         assert "compare" in run.stdout
+
+
+def test_types_reach_whoever_uses_the_package(clean: Path, tmp_path: Path) -> None:
+    """A type checker reads the installed package's own types (``py.typed``): right uses pass, wrong ones are told."""
+    example = (Path(__file__).parent / "typed.txt").read_text(encoding="utf-8")
+    (tmp_path / "typed.py").write_text(example, encoding="utf-8")
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", str(clean / "python"), "typed.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200, env=_without_paths())
+    told = json.loads(run.stdout)["generalDiagnostics"]
+    lines = example.splitlines()
+    wrong = {i for i, line in enumerate(lines) if line.endswith("# wrong")}
+    assert {found["range"]["start"]["line"] for found in told if found["severity"] == "error"} == wrong, told
+
+
+def test_the_source_archive_holds_every_file_of_the_repository(tmp_path: Path) -> None:
+    """So that its tests can be run, and its pages built, from it alone."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git repository, as in an unpacked source archive")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert run.returncode == 0, run.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    assert {name for name in tracked - held if not name.startswith(".ci/")} == set()
+    assert held - tracked <= {"PKG-INFO"} | {name for name in held if not (ROOT / name).is_file()}
+
+
+def test_the_citation_is_in_the_format_and_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # what the format asks for
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert citation["version"] == longtail.__version__ and citation["license"] == "MIT"
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
