@@ -95,6 +95,12 @@ class RunConfig(DataOptions):
             network has some, and random ones otherwise. Photographs whose model is not said start from
             ``timm/tf_efficientnet_lite0``, whose weights come with a package.
         tune: What is trained: the classifier alone (``head``), adapters (``adapter``), or ``all``.
+        head: The classifier on top of a frozen network: ``linear``, or ``cosine``, which sees directions alone.
+        features: What it reads there: what the network's own classifier read (``last``), the output of every stage as
+            well (``levels``), or ``auto``: whichever predicts the training images better in cross-validation.
+        views: Augmented views of each training image that it is trained on besides the image; default: none.
+        feature_cache: Folder of the features that a frozen network gives; default: ``features`` beside the run folder
+            or the comparison.
         epochs: Passes over the training split.
         batch_size: Global batch: all processes together.
         lr: Learning rate at the global batch size.
@@ -132,6 +138,10 @@ class RunConfig(DataOptions):
     model: str | None = None
     weights: str | None = None
     tune: Literal["head", "adapter", "all"] | None = None
+    head: Literal["linear", "cosine"] | None = None
+    features: Literal["last", "levels", "auto"] | None = None
+    views: int | None = None
+    feature_cache: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -179,7 +189,7 @@ class RunConfig(DataOptions):
             self.bit_depth is None or 8 <= self.bit_depth <= 16,
             f"--bit-depth is {self.bit_depth}: it must be from 8 to 16",
         )
-        for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs"):
+        for name in ("momentum", "weight_decay", "clip_grad_norm", "workers", "warmup_epochs", "views"):
             value = getattr(self, name)
             check(value is None or value >= 0, f"{_flag(name)} is {value}: it must not be negative")
         check(self.momentum < 1, f"--momentum is {self.momentum}: it must be below 1")

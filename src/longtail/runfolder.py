@@ -33,6 +33,8 @@ CONFUSION = "confusion.csv"
 EXAMPLES = "examples.png"
 LAST_WEIGHTS = "model.safetensors"
 BEST_WEIGHTS = "model_best.safetensors"
+FROZEN_WEIGHTS = "frozen.safetensors"
+"""What of the model is not trained and no other file holds, where a classifier alone is: shared by many runs."""
 PREDICTIONS = "test_predictions.safetensors"
 DIGESTS = "digests.json"
 METRICS = "metrics.json"
@@ -40,6 +42,8 @@ METRICS = "metrics.json"
 CHECKPOINT = "checkpoint"
 LAST_CHECKPOINT = f"{CHECKPOINT}/last.pt"
 
+FEATURES = "features"
+"""Beside run folders: what a frozen network gave, for all of them."""
 WEIGHTS = {"best": BEST_WEIGHTS, "last": LAST_WEIGHTS}
 
 # -- columns -----------------------------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def make_loader(
     seed: int = 0,
     channels_last: bool = True,
     channels: int | None = None,
+    draws: Sequence[int] | None = None,
 ) -> Loader:
     """The loader of one split.
 
@@ -116,6 +117,8 @@ def make_loader(
         seed: Seed of the augmentation.
         channels_last: Memory format of the images.
         channels: 3 repeats grey images for a model made for colour; None: as the data set has.
+        draws: Of each file a number that its augmentation follows from, with the epoch alone; None: it follows from the
+            seed and from the file's place in the epoch.
 
     Raises:
         LongtailError: size missing or too small; while iterating: a file that cannot be read.
@@ -131,7 +134,9 @@ def make_loader(
     if split.in_memory:
         return _MemoryLoader(split, data, normalise, image_size=image_size, train=train, seed=seed)
     assert image_size is not None
-    return _FileLoader(split, data, normalise, image_size=image_size, train=train, seed=seed, workers=workers)
+    return _FileLoader(
+        split, data, normalise, image_size=image_size, train=train, seed=seed, workers=workers, draws=draws
+    )
 
 
 def suggest_workers(split: Split, image_size: int, cpus: int) -> int:
@@ -339,8 +344,8 @@ class _Clips(_Photos):
 class _Plan:
     """The batch sampler: the items of one epoch, made when they are asked for."""
 
-    def __init__(self, paths: Sequence[str], seed: int) -> None:
-        self.paths, self.seed, self.epoch = paths, seed, 0
+    def __init__(self, paths: Sequence[str], seed: int, draws: Sequence[int] | None = None) -> None:
+        self.paths, self.seed, self.epoch, self.draws = paths, seed, 0, draws
         self.needed: list[list[int]] = []
         self.first = 0
         self.batches: list[list[int]] = []
@@ -348,6 +353,9 @@ class _Plan:
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
         epoch, first = self.epoch, self.first  # another may be asked for before this one is read to its end
         for number, (batch, needed) in enumerate(zip(self.batches, self.needed, strict=True), first):
+            if self.draws is not None:
+                yield [(self.paths[batch[k]], draw_key(self.draws[batch[k]], epoch)) for k in needed]
+                continue
             yield [(self.paths[batch[k]], draw_key(self.seed, epoch, number, k)) for k in needed]
 
     def __len__(self) -> int:
@@ -423,10 +431,11 @@ class _FileLoader:
         train: bool,
         seed: int,
         workers: int,
+        draws: Sequence[int] | None = None,
     ) -> None:
         assert not isinstance(split.images, Tensor)
         self.labels, self.normalise, self.device = split.labels, normalise, normalise.device
-        self.plan, self.seed = _Plan(split.images, seed), seed
+        self.plan, self.seed = _Plan(split.images, seed, draws), seed
         self.mix = data.mix if train else None
         cache = workers == 0 and _cache_bytes(split, image_size, train=train) <= CACHE_BYTES
         if split.frames:

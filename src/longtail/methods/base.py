@@ -51,6 +51,8 @@ class ClassStats:
             labels with 0 for the background.
         labels_per_image: With boxes, the class indices (from 0) in each training image; default: one image a sample.
         first_drop: Share of the training after which the learning rate first falls by a step; 0: it does so never.
+        out_of_fold: Given a criterion, the logits ``[N, C]`` of every training sample, in the order of ``labels``, by a
+            classifier that was fitted without its fold. None: the task has no features that are fitted so quickly.
     """
 
     class_counts: Sequence[int]
@@ -60,6 +62,7 @@ class ClassStats:
     task: str = "classify"
     labels_per_image: Sequence[Sequence[int]] | None = None
     first_drop: float = 0.0
+    out_of_fold: Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor] | None = None
 
     def __post_init__(self) -> None:
         counts = tuple(int(n) for n in counts_as_float64(self.class_counts))

@@ -108,6 +108,8 @@ class Task(abc.ABC):
 
     data: Any
     class_counts: Sequence[int]
+    told: Sequence[str] = ()
+    """What to tell of how the data were read, besides ``data.notes``; it is not written."""
 
     # -- before there are data -----------------------------------------------------------------------------------------
     @classmethod
@@ -226,6 +228,15 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def stats(self, **training: Any) -> ClassStats:
         """What a method may know of the training split, and of the training (keywords of `ClassStats`)."""
+
+    def training(self, config: RunConfig, parts: Parts) -> RunConfig:
+        """The configuration with what only the data and the method's parts tell, of the fields that are not set."""
+        del parts
+        return config
+
+    def frozen_part(self) -> tuple[Path | None, dict[str, Tensor]]:
+        """Weights of the finished model that are not the trained model's, and a file that holds them already."""
+        return None, {}
 
     # -- batches, loss, judgement --------------------------------------------------------------------------------------
     @abc.abstractmethod

@@ -6,10 +6,24 @@ import importlib
 import os
 import sys
 
+from longtail.config import RunConfig
 from longtail.errors import LongtailError
 from longtail.tasks.base import Task
 
-__all__ = ["task_class"]
+__all__ = ["task_class", "task_of"]
+
+
+def task_of(config: RunConfig) -> type[Task]:
+    """The class that trains a run and rebuilds its model: with ``--tune head`` that of the network's features.
+
+    Raises:
+        LongtailError: there is none.
+    """
+    if config.tune != "head" or ":" in config.task:
+        return task_class(config.task)
+    from longtail.tasks.head import HeadTask
+
+    return HeadTask
 
 
 def task_class(kind: str) -> type[Task]:

@@ -96,7 +96,7 @@ class ImageTask(Task):
             "channels": self.channels,
         }
         self._loaders: dict[tuple[str, bool], Loader] = {}
-        self._weights: dict[str, str] | None = None  # whose the model starts from
+        self._weights: Mapping[str, str] | None = None  # whose the model starts from
 
     # -- ways in -------------------------------------------------------------------------------------------------------
     @classmethod
@@ -127,13 +127,8 @@ class ImageTask(Task):
         whole: bool = False,
     ) -> ImageTask:
         """The task of a configuration, for process ``rank`` of ``world``; the first one downloads."""
-        config = dataclasses.replace(config, download=config.download and rank == 0)
         assert config.model and config.image_size
-        data = with_look(cls.read(config, record=record, whole=whole), preprocess_of(config.model, config.weights))
-        if data.num_classes < 2 and not whole:
-            raise LongtailError(
-                f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two"
-            )
+        data = cls.look_at(config, rank=rank, record=record, whole=whole)
         workers = config.workers
         if workers is None:
             workers = suggest_workers(data.train, config.image_size, usable_cpus() // world)
@@ -147,6 +142,18 @@ class ImageTask(Task):
             rank=rank,
             world=world,
         )
+
+    @classmethod
+    def look_at(cls, config: RunConfig, *, rank: int = 0, record: SplitRecord | None, whole: bool) -> ImageData:
+        """The data of a configuration as its network expects them; the first process downloads."""
+        config = dataclasses.replace(config, download=config.download and rank == 0)
+        assert config.model
+        data = with_look(cls.read(config, record=record, whole=whole), preprocess_of(config.model, config.weights))
+        if data.num_classes < 2 and not whole:
+            raise LongtailError(
+                f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two"
+            )
+        return data
 
     def adopt(self, info: Mapping[str, Any], split: str) -> ImageTask:
         """This task as one for the model of a finished run: its classes by their names, its look, its counts."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from longtail.config import RunConfig
 from longtail.data.base import ImageData
+from longtail.errors import LongtailError
+from longtail.methods.base import find_method
 from longtail.models import Preprocess, has_published, preprocess_of
 
 __all__ = ["DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "settle_start", "with_look"]
@@ -15,6 +17,11 @@ DEFAULT_MODEL = "timm/tf_efficientnet_lite0"
 """Of photographs: its weights come with a package, so it is the same everywhere, with a network or without."""
 PHOTOGRAPHS_TUNE = "all"
 """``--tune`` of photographs that start from published weights, unless it is said."""
+TRAINING_HEAD: dict[str, Any] = {"epochs": 30, "lr": 4.0, "schedule": "cosine", "warmup_epochs": 0}
+"""Of a classifier on features of mean square length 1, whose loss is as flat as the rate is large. The batch size and
+the weight decay follow from the data, see `VectorTask.training`."""
+ON_FEATURES = ("head", "features", "views", "feature_cache")
+"""Fields that mean something to ``--tune head`` alone."""
 
 
 def settle_start(
@@ -37,14 +44,17 @@ def settle_start(
         weights = None
     if weights == "pretrained" and model is None:
         model = recipe["model"] if not photographs and has_published(recipe["model"]) else DEFAULT_MODEL
-    config = dataclasses.replace(
-        config,
-        model=model,
-        weights=weights,
-        tune=config.tune or (PHOTOGRAPHS_TUNE if photographs and weights == "pretrained" else "all"),
-    )
+    light = photographs and weights == "pretrained" and not find_method(config.method).needs_weights
+    tune = config.tune or (PHOTOGRAPHS_TUNE if light else "all")
+    config = dataclasses.replace(config, model=model, weights=weights, tune=tune)
     look = preprocess_of(model or recipe["model"], weights)
-    return config, recipe if look is None else recipe | {"image_size": look.image_size}
+    recipe = recipe if look is None else recipe | {"image_size": look.image_size}
+    if tune == "head":
+        return config, {k: recipe[k] for k in ("model", "image_size")} | TRAINING_HEAD
+    for name in ON_FEATURES:
+        if getattr(config, name) is not None:
+            raise LongtailError(f"--{name.replace('_', '-')} is for --tune head, not for --tune {tune}: leave it out")
+    return config, recipe
 
 
 def with_look(data: ImageData, look: Preprocess | None) -> ImageData:

@@ -11,6 +11,7 @@ from typing import Any
 from longtail import activity
 from longtail.data.catalogue import parse_spec
 from longtail.data.given import image_files
+from longtail.tasks.find import task_class
 from longtail.training.export import export
 from longtail.training.trained import Trained, load_run
 
@@ -53,7 +54,11 @@ def evaluate(
         columns = config.columns if alike else ()
         config = dataclasses.replace(config, data=data, imbalance=None, protocol=None, group_by=None, columns=columns)
     record = trained.splits(note) if data is None else None
-    task = trained.task.load(config, device=trained.device, record=record, whole=data is not None)
+    # A frozen network judges as a whole model, from the images: whatever is kept of it may be gone.
+    judge = task_class(config.task)
+    task = judge.load(
+        dataclasses.replace(config, tune="all"), device=trained.device, record=record, whole=data is not None
+    )
     if record is not None:
         trained.tell_changes(record, task.data, split, note)
     task = task.adopt(trained.info, split)

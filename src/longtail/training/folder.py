@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,10 +50,11 @@ _FINAL = (
     runfolder.CONFUSION,
     runfolder.LAST_WEIGHTS,
     runfolder.BEST_WEIGHTS,
+    runfolder.FROZEN_WEIGHTS,
 )
 _PIECE = 1 << 20
 # Fields that do not change what a run computes: a run may be continued with other values.
-_FREE = ("download", "frame_cache", "trackers", "workers")
+_FREE = ("download", "feature_cache", "frame_cache", "trackers", "workers")
 
 
 def method_of(config: RunConfig) -> Method:
@@ -188,6 +190,17 @@ class RunFolder:
                     )
             return
         write_json(path, content)
+
+    def share(self, file: Path | None, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put what many runs have in common into the folder: as a link to ``file`` where the system can, else anew."""
+        path = self.path / runfolder.FROZEN_WEIGHTS
+        if path.is_file() or not tensors:
+            return
+        if file is not None:
+            with contextlib.suppress(OSError):  # another file system, or one without links
+                os.link(file, path)
+                return
+        save_tensors(path, dict(tensors))
 
     # -- progress ------------------------------------------------------------------------------------------------------
     @property

@@ -70,12 +70,14 @@ class Loop(Judging):
         record: SplitRecord | None = None,
         ending: Ending | None = None,
     ) -> None:
-        assert config.model and config.epochs and config.batch_size and config.weight_decay is not None
-        self.config, self.folder, self.accelerator, self.task = config, folder, accelerator, task
+        assert config.model and config.epochs
+        self.folder, self.accelerator, self.task = folder, accelerator, task
         self.progress, self.main = progress, accelerator.is_main_process
         self.record, self.ending = record, ending or Ending()
         torch.manual_seed(seed_of("model", config.seed))
         parts = method.parts(task.stats(epochs=config.epochs, seed=config.seed, first_drop=first_drop(config)))
+        self.config = config = task.training(config, parts)
+        assert config.epochs
         parts = soften(config, parts)
         torch.manual_seed(seed_of("model", config.seed))  # whatever the parts may have drawn
         model, head = task.build(parts, config.weights)
@@ -111,8 +113,9 @@ class Loop(Judging):
         if self.main:
             splits = self.record or record_splits(self.task.data, str(self.folder.path))
             self.folder.describe(self.task.description(), splits)
+            self.folder.share(*self.task.frozen_part())
         told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
-        for note in (*self.task.data.notes, *getattr(self.model, "notes", ()), *told):
+        for note in (*self.task.data.notes, *self.task.told, *getattr(self.model, "notes", ()), *told):
             self.progress.note(note)
         if self.config.trackers:
             settings = {k: str(v) for k, v in self.config.to_dict().items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from longtail import runfolder
 from longtail.config import RunConfig
 from longtail.data.loader import of_dead_worker
 from longtail.data.record import check_splits
@@ -80,7 +82,8 @@ def _train(
     """`train` once all processes are there."""
     main = accelerator.is_main_process
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
-    task = make_task(config, accelerator, record=record)
+    cache = config.feature_cache or str(folder.path.parent / runfolder.FEATURES)
+    task = make_task(dataclasses.replace(config, feature_cache=cache), accelerator, record=record)
     ending = Ending(alone=accelerator.num_processes == 1)
     try:
         if method.needs_held_out and task.data.val is None:

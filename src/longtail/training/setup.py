@@ -14,7 +14,7 @@ from longtail.config import RunConfig
 from longtail.data.record import SplitRecord
 from longtail.errors import LongtailError
 from longtail.tasks.base import Task
-from longtail.tasks.find import task_class
+from longtail.tasks.find import task_of
 
 __all__ = ["make_accelerator", "make_task"]
 
@@ -47,7 +47,7 @@ def make_accelerator(config: RunConfig, folder: Path) -> Accelerator:
 def make_task(config: RunConfig, accelerator: Accelerator, *, record: SplitRecord | None = None) -> Task:
     """The data with their task; ``record``: the splits of a run, in place of new ones."""
     with accelerator.main_process_first() if config.download else contextlib.nullcontext():
-        return task_class(config.task).load(
+        return task_of(config).load(
             config,
             device=accelerator.device,
             rank=accelerator.process_index,

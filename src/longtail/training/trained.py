@@ -13,7 +13,7 @@ from longtail import runfolder
 from longtail.data.record import SplitRecord, check_splits
 from longtail.errors import LongtailError
 from longtail.tasks.base import Task
-from longtail.tasks.find import task_class
+from longtail.tasks.find import task_of
 from longtail.training.best import run_of
 from longtail.training.files import load_tensors, read_json
 from longtail.training.folder import RunFolder
@@ -38,7 +38,7 @@ class Trained:
                 f"longtail train --config {folder.path}/config.json --out {folder.path}"
             )
         self.folder, self.config = folder, folder.config()
-        self.task: type[Task] = task_class(self.config.task)
+        self.task: type[Task] = task_of(self.config)
         path = folder.path / runfolder.DATA
         self.info = self.task.read_description(read_json(path), path)
         for name in ("model", "image_size"):
@@ -56,10 +56,18 @@ class Trained:
         path = folder.path / runfolder.WEIGHTS[which]
         folder.verify(runfolder.DATA, path.name)
         try:
-            model.load_state_dict(load_tensors(path))
+            model.load_state_dict(self._frozen() | load_tensors(path))
         except RuntimeError as error:
             raise LongtailError(f"{path} does not fit the run's model ({error}): train the run again") from None
         self.model: nn.Module = model.to(self.device).eval()
+
+    def _frozen(self) -> dict[str, torch.Tensor]:
+        """The weights that were not trained, where a file of their own holds them."""
+        path = self.folder.path / runfolder.FROZEN_WEIGHTS
+        if not path.is_file():
+            return {}
+        self.folder.verify(path.name)
+        return load_tensors(path)
 
     def autocast(self) -> torch.autocast:
         """The precision that the run was trained and judged in."""
