@@ -101,6 +101,9 @@ class RunConfig(DataOptions):
         views: Augmented views of each training image that it is trained on besides the image; default: none.
         feature_cache: Folder of the features that a frozen network gives; default: ``features`` beside the run folder
             or the comparison.
+        adapter: What ``--tune adapter`` puts into the network: ``lora`` (linear layers; package peft) or
+            ``adaptformer`` (blocks of vision transformers). Otherwise the latter where it can be.
+        adapter_rank: Width of the bottleneck of each adapter.
         epochs: Passes over the training split.
         batch_size: Global batch: all processes together.
         lr: Learning rate at the global batch size.
@@ -113,7 +116,8 @@ class RunConfig(DataOptions):
             of timm.
         ema: Judge, choose and save a running average of the weights that keeps this share of itself a step, in (0, 1),
             e.g. 0.999.
-        label_smoothing: Share of the target that all classes have in common, in [0, 1); losses made of a cross-entropy.
+        label_smoothing: Share of the target that all classes have in common, in [0, 1); not for losses that tell
+            the one true class from the others.
         patience: Stop after so many epochs in a row that are not better on the selection split, counted within the
             last stage of the method. The schedule stays that of all ``epochs``.
         schedule: Learning-rate law after the warm-up.
@@ -142,6 +146,8 @@ class RunConfig(DataOptions):
     features: Literal["last", "levels", "auto"] | None = None
     views: int | None = None
     feature_cache: str | None = None
+    adapter: Literal["lora", "adaptformer"] | None = None
+    adapter_rank: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -182,7 +188,7 @@ class RunConfig(DataOptions):
         check(
             self.imbalance is None or self.imbalance >= 1, f"--imbalance is {self.imbalance}: it is max/min, at least 1"
         )
-        for name in ("epochs", "batch_size", "image_size", "frames", "patience"):
+        for name in ("epochs", "batch_size", "image_size", "frames", "patience", "adapter_rank"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"{_flag(name)} is {value}: it must be at least 1")
         check(

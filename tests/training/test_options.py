@@ -104,5 +104,5 @@ def test_files_from_before_options_could_be_unset_are_the_same_run(name: str, tm
     now = resolve(config(name))
     old = now.to_dict() | {"imbalance_kind": "exp", "select_fraction": 0.0, "broken": "refuse"}
     (tmp_path / "config.json").write_text(json.dumps({"longtail": "0", "config": old}))
-    assert read_config(tmp_path) == now == resolve(read_config(tmp_path))
+    assert RunFolder(tmp_path).config() == now == resolve(read_config(tmp_path))
     RunFolder(tmp_path).check(now)

@@ -13,10 +13,11 @@ from longtail.models.create import (
     takes_clips,
 )
 from longtail.models.layers import layer_depths
-from longtail.models.pretrained import Preprocess, PretrainedWeights
+from longtail.models.pretrained import PRETRAINED, Preprocess, PretrainedWeights
 from longtail.models.weights import load_weights
 
 __all__ = [
+    "PRETRAINED",
     "Preprocess",
     "PretrainedWeights",
     "architecture_of",

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,8 @@ class Task(abc.ABC):
     """Whether the learning rate rises with every step of the warm-up, and not with every epoch."""
     learns: ClassVar[frozenset[str]] = frozenset({"optimizer", "ema", "patience"})
     """The fields of `RunConfig` about how a given network is trained on that mean something to it."""
+    keeps_still: ClassVar[bool] = False
+    """Whether what is frozen of a new model stays as in evaluation while the rest is trained."""
     exports: ClassVar[bool] = False
     """Whether a model maps a batch of images or clips alone to logits, so that ``longtail export`` can write it."""
 
@@ -216,6 +219,10 @@ class Task(abc.ABC):
             config: Its configuration.
             method: With the hyperparameters that the run had.
         """
+
+    def written(self, model: nn.Module) -> contextlib.AbstractContextManager[dict[str, Tensor]]:
+        """Within this a model is what is written of it, and can be judged as such; it gives its state."""
+        return contextlib.nullcontext(model.state_dict())
 
     def depths(self, model: nn.Module) -> Mapping[str, int] | None:
         """Of each parameter of a model by its name the number of its layer, from the input; None: it is not known."""

@@ -14,16 +14,22 @@ __all__ = ["task_class", "task_of"]
 
 
 def task_of(config: RunConfig) -> type[Task]:
-    """The class that trains a run and rebuilds its model: with ``--tune head`` that of the network's features.
+    """The class that trains a run and rebuilds its model, which depends on what of the network is trained.
 
     Raises:
         LongtailError: there is none.
     """
-    if config.tune != "head" or ":" in config.task:
+    if ":" in config.task or config.tune not in ("head", "adapter"):
         return task_class(config.task)
-    from longtail.tasks.head import HeadTask
+    if config.tune == "head":
+        from longtail.tasks.head import HeadTask
 
-    return HeadTask
+        return HeadTask
+    if config.task not in ("classify", "video"):
+        return task_class(config.task)
+    from longtail.tasks.adapter import AdapterTask
+
+    return AdapterTask
 
 
 def task_class(kind: str) -> type[Task]:

@@ -172,8 +172,15 @@ class ImageTask(Task):
     @classmethod
     def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
         """The network of a finished run, ready for its weights."""
+        model = cls.restore_network(info)
+        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"])), classifier_of(model))
+        return model
+
+    @classmethod
+    def restore_network(cls, info: Mapping[str, Any]) -> nn.Module:
+        """The same without a method's parts."""
         described: Mapping[str, Any] = info.get("architecture") or {"name": info["model"], "args": None}
-        model = create_model(
+        return create_model(
             described["name"],
             args=described["args"],
             num_classes=len(info["class_names"]),
@@ -181,8 +188,6 @@ class ImageTask(Task):
             image_size=info["image_size"],
             frames=info.get("frames", 0),
         )
-        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"])), classifier_of(model))
-        return model
 
     # -- the model -----------------------------------------------------------------------------------------------------
     def stats(self, **training: Any) -> ClassStats:

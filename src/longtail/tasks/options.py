@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from longtail.config import DataOptions, RunConfig
+from longtail.data.augment import MIXTURES, POLICIES
 from longtail.data.catalogue import CATALOGUE, entry_of
 from longtail.errors import LongtailError
 from longtail.names import brief
-from longtail.tasks.find import task_class
+from longtail.tasks.find import task_class, task_of
 
 __all__ = ["check_learning", "check_options", "fill_options", "without_idle_defaults"]
 
-LEARNING = ("optimizer", "backbone_lr", "layer_decay", "ema", "label_smoothing", "patience")
+LEARNING = (
+    "optimizer", "backbone_lr", "layer_decay", "ema", "label_smoothing", "patience", "adapter", "adapter_rank",
+)  # fmt: skip
 """The fields of `RunConfig` about how a given network is trained; where one is not set, nothing is done."""
 
 _DEFAULTS = {"imbalance_kind": "exp", "select_fraction": 0.0, "broken": "refuse"}
@@ -56,12 +59,22 @@ def check_learning(config: RunConfig) -> None:
     Raises:
         LongtailError: one line that names the option.
     """
-    known = task_class(config.task).learns
+    if config.tune == "head" and config.augment in (*POLICIES, *MIXTURES):
+        raise LongtailError(f"--augment {config.augment} is for --tune all or adapter, not for --tune head")
+    known, adapters = task_of(config).learns, frozenset({"adapter", "adapter_rank"})
+    if config.tune == "adapter" and not adapters <= known:
+        raise LongtailError(f"--tune adapter means nothing to --task {config.task}: leave it out")
     for name in LEARNING:
-        if getattr(config, name) is not None and name not in known:
-            raise LongtailError(f"--{name.replace('_', '-')} means nothing to --task {config.task}: leave it out")
+        if getattr(config, name) is None or name in known:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name in adapters:
+            raise LongtailError(f"{flag} is for --tune adapter: give both or none")
+        if name in task_class(config.task).learns:
+            raise LongtailError(f"{flag} is for --tune all, not for --tune {config.tune}: leave it out")
+        raise LongtailError(f"{flag} means nothing to --task {config.task}: leave it out")
     for name in ("backbone_lr", "layer_decay"):
-        if getattr(config, name) is not None and config.weights is None:
+        if getattr(config, name) is not None and config.weights in (None, "none", "auto"):
             flag = f"--{name.replace('_', '-')}"
             raise LongtailError(f"{flag} is for a network that is trained already: add --weights, or leave it out")
 

@@ -9,7 +9,8 @@ from longtail.config import RunConfig
 from longtail.data.base import ImageData
 from longtail.errors import LongtailError
 from longtail.methods.base import find_method
-from longtail.models import Preprocess, has_published, preprocess_of
+from longtail.models import PRETRAINED, Preprocess, has_published, preprocess_of
+from longtail.tasks.fine_tuning import fine_tuning_defaults
 
 __all__ = ["DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "settle_start", "with_look"]
 
@@ -39,12 +40,12 @@ def settle_start(
     """
     weights, model = config.weights, config.model
     if weights in (None, "auto"):
-        weights = "pretrained" if photographs and (model is None or has_published(model)) else None
+        weights = PRETRAINED if photographs and (model is None or has_published(model)) else None
     elif weights == "none":
         weights = None
-    if weights == "pretrained" and model is None:
+    if weights == PRETRAINED and model is None:
         model = recipe["model"] if not photographs and has_published(recipe["model"]) else DEFAULT_MODEL
-    light = photographs and weights == "pretrained" and not find_method(config.method).needs_weights
+    light = photographs and weights == PRETRAINED and not find_method(config.method).needs_weights
     tune = config.tune or (PHOTOGRAPHS_TUNE if light else "all")
     config = dataclasses.replace(config, model=model, weights=weights, tune=tune)
     look = preprocess_of(model or recipe["model"], weights)
@@ -52,8 +53,12 @@ def settle_start(
     if tune == "head":
         return config, {k: recipe[k] for k in ("model", "image_size")} | TRAINING_HEAD
     for name in ON_FEATURES:
-        if getattr(config, name) is not None:
+        if getattr(config, name) is not None and (name, tune) != ("head", "adapter"):
             raise LongtailError(f"--{name.replace('_', '-')} is for --tune head, not for --tune {tune}: leave it out")
+    if tune == "adapter" and weights is None:
+        raise LongtailError("--tune adapter is for a network that is trained already: add --weights")
+    if tune == "adapter" or weights == PRETRAINED:
+        recipe |= fine_tuning_defaults(config, model or recipe["model"])
     return config, recipe
 
 

@@ -76,6 +76,7 @@ class VectorTask(ImageTask):
         **options: Of `ImageTask`.
     """
 
+    learns: ClassVar[frozenset[str]] = ImageTask.learns - {"optimizer", "backbone_lr", "layer_decay"}
     exports: ClassVar[bool] = True
 
     def __init__(

@@ -81,8 +81,8 @@ class Judging(Stages):
             return self.task.features(self.model, self.head, split)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy: the model may change before it is written."""
-        return {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in self.model.state_dict().items()}
+        """Of the model as it is now, for the checkpoint."""
+        return _copy(self.model.state_dict())
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def conclude(self, best: dict[str, Any]) -> dict[str, Any]:
@@ -128,11 +128,12 @@ class Judging(Stages):
         self.task.use(self.model, self.criterion)
         found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self.features_of))
         tables = {}
-        for split in ("val", "test"):
-            if getattr(self.task.data, split) is not None:
-                self.end_if_asked("every epoch is saved")
-                tables[split] = self.evaluate(split)
-        return _Judged(self.weights(), tables, found)
+        with self.task.written(self.model) as state:
+            for split in ("val", "test"):
+                if getattr(self.task.data, split) is not None:
+                    self.end_if_asked("every epoch is saved")
+                    tables[split] = self.evaluate(split)
+            return _Judged(_copy(state), tables, found)
 
     def _show_examples(self) -> None:
         """A picture of what is found in some images, where the task has one."""
@@ -140,3 +141,8 @@ class Judging(Stages):
             pixels = self.task.examples(self.model) if self.main else None
         if pixels is not None:
             self.folder.save_picture(runfolder.EXAMPLES, pixels)
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model may change before it is written."""
+    return {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}

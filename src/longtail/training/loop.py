@@ -93,6 +93,7 @@ class Loop(Judging):
             use=task.use,
             judge=self.measure,
             features=self.features_of,
+            still=task.keeps_still,
         )
         rate_scales(config, model, head, task.depths(model))  # refused before anything is written
         if config.patience is not None and task.data.select is None and task.data.val is None:
@@ -104,7 +105,7 @@ class Loop(Judging):
         scales = rate_scales(self.config, self.model, self.head, self.task.depths(self.model))
         named: Any = getattr(self.model, "no_weight_decay", None)  # of networks of timm
         names: Any = named() if callable(named) else ()
-        undecayed = [self.model.get_parameter(name) for name in names]
+        undecayed = [p for name, p in self.model.named_parameters() if name in names]
         return make_optimizer(self.config, parameters, scales, undecayed=undecayed)
 
     # -- the whole run -------------------------------------------------------------------------------------------------

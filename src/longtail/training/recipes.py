@@ -7,7 +7,9 @@ import dataclasses
 from longtail.config import RunConfig
 from longtail.data.catalogue import find_entry
 from longtail.methods.base import find_method
+from longtail.tasks.adapter import settle_head
 from longtail.tasks.find import task_class
+from longtail.tasks.fine_tuning import from_scratch_with_adamw
 from longtail.tasks.options import check_learning, check_options, fill_options
 
 __all__ = ["resolve"]
@@ -25,6 +27,10 @@ def resolve(config: RunConfig) -> RunConfig:
     check_options(config, config.data, config.task)
     check_learning(config)
     config = fill_options(config)
+    if config.tune == "adapter":
+        config = dataclasses.replace(config, head=settle_head(config))
+    elif config.optimizer == "adamw" and "optimizer" not in recipe:
+        recipe |= from_scratch_with_adamw(boxes=entry.boxes)
     if config.protocol == "cao" and name.startswith("cifar"):
         recipe["weight_decay"] = 2e-4  # Cao et al. (2019)
     epochs, schedule = config.epochs or recipe["epochs"], config.schedule or recipe["schedule"]

@@ -44,6 +44,8 @@ class Stages:
         use: Called with the model and a stage's criterion when the stage begins, as `Task.use`.
         judge: Measures the current difficulty on held-out data: it updates ``difficulty``.
         features: What `Stage.prepare` is given.
+        still: What is frozen of the model as it comes stays as in evaluation, with all that lies between it and what
+            is not: dropout, BatchNorm statistics.
 
     Attributes:
         bounds: Each stage with its first and its last-plus-one epoch, counted from 0.
@@ -73,10 +75,11 @@ class Stages:
         use: Callable[[nn.Module, Any], None] | None = None,
         judge: Callable[[], Any] | None = None,
         features: Features | None = None,
+        still: bool = False,
     ) -> None:
         self.model, self.head, self.parts, self.epochs = model, head, parts, epochs
         self.make_optimizer, self.schedule, self.seed, self.device = optimizer, schedule, seed, device
-        self.use, self.judge, self.features = use, judge, features
+        self.use, self.judge, self.features, self.still = use, judge, features, still
         self.frozen = {id(p) for p in model.parameters() if not p.requires_grad}  # by whoever made the model
         self.bounds: Sequence[tuple[Stage, int, int]] = stage_bounds(parts.stages, epochs)
         self.stage, self.span = Stage(name=""), (0, epochs)
@@ -114,7 +117,8 @@ class Stages:
             stage.prepare(self.head, self.features)
         trained = None if stage.trainable is None else {id(p) for p in stage.trainable(self.model, self.head)}
         for parameter in self.model.parameters():
-            parameter.requires_grad_(id(parameter) not in self.frozen if trained is None else id(parameter) in trained)
+            mine = trained is None or id(parameter) in trained
+            parameter.requires_grad_(mine and id(parameter) not in self.frozen)
         parameters = list(self.model.parameters())  # frozen ones too: without a gradient they stay as they are
         before = {id(p) for group in self.optimizer.param_groups for p in group["params"]} if self.optimizer else set()
         if stage.restart or before != {id(p) for p in parameters}:
@@ -138,8 +142,13 @@ class Stages:
 
     def train_mode(self) -> None:
         """Training mode, except for modules that are frozen as a whole: their BatchNorm statistics stay, too."""
-        self.model.train()
-        if self.stage.trainable is not None:
+        self.model.train(not self.still)
+        if self.still:
+            for module in self.model.modules():
+                own = [p.requires_grad for p in module.parameters()]
+                if own and all(own):
+                    module.train()
+        elif self.stage.trainable is not None:
             for module in self.model.modules():
                 parameters = list(module.parameters())
                 if parameters and not any(p.requires_grad for p in parameters):
