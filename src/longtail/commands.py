@@ -25,6 +25,7 @@ __all__ = ["COMMANDS"]
 _DATA = arg(metavar="DATA", help=f"Data set as NAME[:PATH]: {', '.join(known())}.")
 
 Device = Literal["auto", "cpu", "cuda"]
+Aim = Literal["mean", "floor"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Train(RunConfig):
     Args:
         data: Data set as ``NAME[:PATH]``.
         out: The run folder; default: ``runs/DATA-METHOD-seed``.
+        aim: What a method that chooses out of fold, or has a dial, makes large: ``mean``, the mean accuracy of the
+            classes, or ``floor``, that of the worst of them. It is the hyperparameter ``aim``.
         config: A run folder's ``config.json``: repeat that run; further options override it.
         resume: Continue an unfinished run in ``out``.
 
@@ -46,6 +49,7 @@ class Train(RunConfig):
 
     data: Annotated[Positional[str], _DATA] = ""
     out: Path | None = None
+    aim: Aim | None = None
     config: Path | None = None
     resume: bool = True
 
@@ -55,7 +59,9 @@ class Train(RunConfig):
         from longtail.training.run import train
 
         config = _plain(self)
-        config = dataclasses.replace(config, method=find_method(config.method).name)
+        aimed = () if self.aim is None else (f"aim={self.aim}",)
+        kwargs = (*(item for item in config.method_kwargs if not (aimed and item.startswith("aim="))), *aimed)
+        config = dataclasses.replace(config, method=find_method(config.method).name, method_kwargs=kwargs)
         out = self.out or Path("runs") / _file_name(f"{config.data}-{config.method}-{config.seed}")
         metrics = train(
             config, out, resume=self.resume, progress=for_terminal(), splits_of=_splits_of(self.config, config)
@@ -76,6 +82,7 @@ class Compare(RunConfig):
         seeds: Number of seeds of each method, counted from ``seed``.
         data_seed: Seed of the subset and of the splits for all runs; default: each seed cuts its own.
         jobs: Runs at a time, each a process with its share of the cores.
+        aim: As of ``train``, for every method that has such a choice.
         out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
         config: A run folder's ``config.json`` to take the other options from.
         baseline: What the others are compared with; default: ``ce`` if it is there.
@@ -91,6 +98,7 @@ class Compare(RunConfig):
     methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
     seeds: int = 3
     jobs: int = 1
+    aim: Aim | None = None
     out: Path | None = None
     config: Path | None = None
     baseline: str | None = None
@@ -102,7 +110,7 @@ class Compare(RunConfig):
         say(f"comparing {', '.join(self.methods)} on {self.data} with {self.seeds} seeds each")  # before long imports
         from longtail.training.jobs import comparison_jobs, run_jobs, unfinished
 
-        jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out)
+        jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out, aim=self.aim)
         baseline = _baseline(self.baseline, jobs, out)
         left = unfinished(jobs)
         say(f"{len(jobs)} runs: {len(jobs) - len(left)} finished already, {len(left)} to train")

@@ -50,7 +50,7 @@ Normalize = bool | Literal["samples"]
 Shrinkage = float | Literal["auto"]
 """How strongly the performance of a class with few samples is drawn to that of all."""
 
-Source = Literal["held-out", "train"]
+Source = Literal["held-out", "train", "cross-fit"]
 """The samples on which the difficulty is measured."""
 
 _Class = TypeVar("_Class", bound=type)
@@ -86,9 +86,11 @@ class DifficultyOptions:
         shrinkage: Draws a class towards the performance of all samples, as if it had so many more of them that did as
             well as those; ``auto`` estimates the number, so that differences that are no larger than chance vanish
             (see `longtail.functional.shrunk_performance`). 0: off.
-        source: Where the samples come from: ``held-out``, or ``train``: the predictions on the training batches, made
-            before each step; no held-out split is needed then. Training loops read it; it does not change what is
-            computed.
+        source: Where the samples come from: ``held-out``; ``train``: the predictions on the training batches, made
+            before each step; ``cross-fit``: once, before training, what linear layers on fixed features, each fitted
+            without a fold, say of the fold that they never saw. The latter two need no held-out split. ``cross-fit``
+            weights stay for the whole training, so that ``min_difficulty`` must be above 0: a class without errors
+            would count nothing. Training loops read it; it does not change what is computed.
 
     Raises:
         LongtailError: a hyperparameter outside its range.
@@ -112,6 +114,11 @@ class DifficultyOptions:
         check_range(self.min_difficulty, "min_difficulty", 0, 1)
         check_choice(self.absent, "absent policy", get_args(Absent))
         check_choice(self.source, "source", get_args(Source))
+        if self.source == "cross-fit" and self.min_difficulty == 0:
+            raise LongtailError(
+                "source='cross-fit' needs min_difficulty above 0, e.g. 0.05: its weights stay for the whole training, "
+                "and a class without errors would have none"
+            )
         check_range(self.bias_quantile, "bias_quantile", 0, 0.5, open_high=True)
         if self.shrinkage != "auto":
             check_range(self.shrinkage, "shrinkage", 0, math.inf, open_high=True)
@@ -166,6 +173,12 @@ class ClassDifficulty(nn.Module):
     Without a held-out split, ``source="train"``: ``update`` with the logits of every training batch, as they were
     before the optimiser's step on it, and ``step`` after the epoch. NaN is not looked for then (nor, on a GPU, labels
     out of range), so that training does not wait.
+
+    With features that stay as they are, ``source="cross-fit"``, once and before training::
+
+        logits = out_of_fold(x, y, criterion, num_classes=100, folds=folds_of(y), l2=1e-5)  # longtail.features
+        difficulty.update(logits, y)
+        difficulty.step(trained=True)
 
     Args:
         num_classes: C.
@@ -233,7 +246,7 @@ class ClassDifficulty(nn.Module):
             LongtailError: another label outside [0, C), NaN logits, shapes that do not fit, or class indices where the
                 measure needs logits; nothing is counted then.
         """
-        check = self.source == "held-out"
+        check = self.source != "train"
         add_class_sums(
             self._counts, prediction, target, measure=self.options.measure, check=check, ignore_index=ignore_index
         )
@@ -260,8 +273,9 @@ class ClassDifficulty(nn.Module):
             LongtailError: the difficulty is measured on training batches, a batch that cannot be read, or as `update`
                 and `step`; what was counted is dropped then, and the weights are unchanged.
         """
-        if self.source == "train":
-            raise LongtailError("source='train' measures the training batches: call update() on each, and step()")
+        if self.source != "held-out":
+            told = {"train": "the training batches: call update() on each", "cross-fit": "out-of-fold logits: update()"}
+            raise LongtailError(f"source={self.source!r} measures {told[self.source]}, and step()")
         self._counts.zero_()  # of an earlier attempt
         try:
             for prediction, target in answers(model, loader, predict=predict):
@@ -351,7 +365,7 @@ class ClassDifficulty(nn.Module):
         checked_performance(torch.where(absent, 0, measured))
         if self.options.absent == "error" and bool(absent.any()):
             missing = absent.nonzero().flatten().tolist()
-            where = "the held-out split has" if self.source == "held-out" else "this epoch had"
+            where = {"held-out": "the held-out split has", "train": "this epoch had"}.get(self.source, "training has")
             raise LongtailError(
                 f"{where} no sample of class {', '.join(map(str, missing[:5]))}"
                 f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}: add some, or use absent='keep'"

@@ -186,8 +186,10 @@ class StagesOfAMethod:
                 yield RunningStage(self, stage, end)
                 self.done, self._open = end, False
                 position = end
-        if run.parts.finish is not None and not self._finished:
-            self.found = dict(run.parts.finish(run.head, self._features))
+        if not self._finished:
+            self.found = dict(run.parts.found)
+            if run.parts.finish is not None:
+                self.found |= run.parts.finish(run.head, self._features)
         self._finished = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -261,8 +263,8 @@ class StagesOfAMethod:
         """What comes after the training of an epoch."""
         if self._stages.observer is not None:
             self._stages.observer.measure(self.forward, self._held_out(), predict=self._predict)
-        elif self.difficulty is not None:
-            self.difficulty.step()
+        elif self._stages.learner is not None:
+            self._stages.learner.step()
         self.done, self._open = self.done + 1, False
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -284,8 +286,8 @@ class StagesOfAMethod:
                     lr=run.optimizer.param_groups[0]["lr"],
                 )
             )
-        if self.difficulty is not None and run.observer is None:
-            self.difficulty.update(output["logits"].detach(), y)
+        if run.learner is not None:
+            run.learner.update(output["logits"].detach(), y)
         return output["loss"]
 
     # -- held-out batches and features ---------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ _DIFFICULTY = Row(
         {"measure": "loss", "source": "train", "min_difficulty": 0.05},
         {"measure": "f1", "absent": "hard"},
         {"measure": "precision", "momentum": 0},
+        {"measure": "soft", "source": "cross-fit", "min_difficulty": 0.05},
     ),
     bad=(
         ({"tau": "quick"}, "unknown tau rule 'quick'"),
@@ -47,9 +48,10 @@ _DIFFICULTY = Row(
         ({"bias_quantile": 0.5}, "bias_quantile is 0.5"),
         ({"measure": "accuracy"}, "unknown measure 'accuracy': known are recall, precision, f1, soft, loss, ap"),
         ({"shrinkage": "much"}, "shrinkage is 'much'"),
-        ({"source": "test"}, "unknown source 'test': known are held-out, train"),
+        ({"source": "test"}, "unknown source 'test': known are held-out, train, cross-fit"),
+        ({"source": "cross-fit"}, "source='cross-fit' needs min_difficulty above 0"),
     ),
-    presets=("paper", "code2020-cifar", "code2020-imagenet"),
+    presets=("paper", "code2020-cifar", "code2020-imagenet", "cross-fit"),
 )
 _WEIGHTED = dataclasses.replace(
     _DIFFICULTY,
@@ -150,10 +152,41 @@ SETTINGS: dict[str, Row] = {
             ({"source": "train"}, "source='train' with sampling needs min_difficulty above 0"),
         ),
     ),
-    "balanced-softmax": Row(),
+    "cdb-margin": Row(
+        kwargs=(
+            {"strength": 2, "base": "ce"},
+            {"aim": "floor", "source": "train"},
+            {"source": "cross-fit", "base": "vs:gamma=0.2", "measure": "recall"},
+            {"base": "ldam-drw:defer=.5", "tau": "accv"},
+        ),
+        bad=(
+            ({"strength": -1}, "strength is -1"),
+            ({"strength": 1, "aim": "floor"}, "aim is 'floor': it chooses the strength, which is 1 already"),
+            ({"aim": "tail"}, "unknown aim 'tail': known are mean, floor"),
+            ({"base": "cdb-w"}, "base is 'cdb-w': it has a difficulty of its own"),
+            ({"source": "cross-fit", "min_difficulty": 0}, "needs min_difficulty above 0"),
+        ),
+        presets=("cross-fit",),
+    ),
+    "balanced-softmax": Row(
+        kwargs=({"tau": 0}, {"tau": 1.15}, {"tau": "cv"}, {"tau": "cv", "aim": "floor"}),
+        bad=(
+            ({"tau": -1}, "tau is -1"),
+            ({"tau": "auto"}, "tau is 'auto': it must be a number >= 0 or cv"),
+            ({"aim": "floor"}, "aim is 'floor': it belongs to tau='cv'"),
+            ({"tau": "cv", "aim": "tail"}, "unknown aim 'tail': known are mean, floor"),
+        ),
+    ),
     "logit-adjust": Row(
-        kwargs=({"tau": 0.5}, {"post_hoc": True}, {"post_hoc": True, "tau": 2}),
-        bad=(({"tau": -1}, "tau is -1"), ({"post_hoc": "yes"}, "post_hoc is 'yes'")),
+        kwargs=(
+            *({"tau": 0.5}, {"post_hoc": True}, {"post_hoc": True, "tau": 2}, {"tau": "cv", "aim": "floor"}),
+            {"tau": "cv", "post_hoc": True},
+        ),
+        bad=(
+            *(({"tau": -1}, "tau is -1"), ({"post_hoc": "yes"}, "post_hoc is 'yes'")),
+            ({"tau": None}, "tau is None"),
+            ({"aim": "floor"}, "aim is 'floor': it belongs to tau='cv'"),
+        ),
     ),
     "vs": Row(
         kwargs=({"gamma": 0.2, "tau": 1.2}, {"gamma": 0}, {"tau": 0}),

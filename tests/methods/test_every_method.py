@@ -91,7 +91,7 @@ def test_presets_are_those_of_the_table_and_can_be_overridden(name):
 
 
 def test_unknown_methods_and_empty_citations():
-    with pytest.raises(LongtailError, match=r"'cdb': did you mean cdb-s or cdb-w or cdb-w-fl[?] known are bags, ba"):
+    with pytest.raises(LongtailError, match=r"'cdb': did you mean cdb-margin or cdb-s or cdb-w or cdb-w-fl[?] known"):
         get_method("cdb")
     with pytest.raises(LongtailError, match="unknown method 'smote': known are bags, balanced-softmax, cb"):
         get_method("smote")

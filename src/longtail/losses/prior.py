@@ -68,10 +68,10 @@ class LogitAdjustedLoss(VSLoss):
 
 
 class BalancedSoftmaxLoss(VSLoss):
-    """Balanced softmax: cross-entropy of ``z_c + log n_c``; arguments as in `VSLoss`."""
+    """Balanced softmax: cross-entropy of ``z_c + tau * log n_c``; arguments as in `VSLoss`."""
 
-    def __init__(self, class_counts: Tensor | Sequence[int], **options: Any) -> None:
-        super().__init__(class_counts, gamma=0, tau=1, **options)
+    def __init__(self, class_counts: Tensor | Sequence[int], *, tau: float = 1.0, **options: Any) -> None:
+        super().__init__(class_counts, gamma=0, tau=tau, **options)
 
 
 class CDTLoss(VSLoss):

@@ -40,7 +40,7 @@ def base_method(key: str, text: str, *, sampler: bool = True) -> Method:
         LongtailError: it has a difficulty, a training step, stages with such parts, or (if not ``sampler``) a sampler.
     """
     method = named_method(key, text)
-    parts = method.parts(ClassStats(class_counts=[1, 1], task=method.tasks[0]))
+    parts = method.parts(ClassStats(class_counts=[1, 1], task=method.tasks[0], bare=True))
     owned = None
     if parts.difficulty is not None:
         owned = "a difficulty"

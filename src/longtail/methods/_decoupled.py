@@ -43,7 +43,7 @@ class Decoupled(Method):
         check_choice(self.bn_mode, "bn_mode", ("frozen", "adapt"))
         check_range(self.share, "share", 0, 1, open_low=True, open_high=True)
         first, second = (named_method(key, getattr(self, key)) for key in ("stage1", "balance"))
-        some = ClassStats(class_counts=[1, 1])
+        some = ClassStats(class_counts=[1, 1], bare=True)
         stage1 = first.parts(some)
         if isinstance(first, Decoupled) or stage1.finish is not None or stage1.body is not None:
             raise LongtailError(f"stage1 is {self.stage1!r}: it changes its classifier by itself; choose e.g. ce")

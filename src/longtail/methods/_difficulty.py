@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -11,11 +10,12 @@ from typing import Any, Literal, Self
 from longtail.checks import check_choice, check_range
 from longtail.difficulty import ClassDifficulty, DifficultyOptions, Normalize
 from longtail.errors import LongtailError
-from longtail.losses import WeightForm, class_weighted
+from longtail.losses import ClassWeightedLoss, WeightForm, class_weighted
 from longtail.methods._compose import parts_of
+from longtail.methods._crossfit import cross_fit
 from longtail.methods.base import ClassStats, Method, Parts, Stage
 
-__all__ = ["DifficultyMethod", "WeightedMethod"]
+__all__ = ["ActingMethod", "DifficultyMethod", "WeightedMethod"]
 
 REFERENCE = """
 @article{sinha2022class,
@@ -56,15 +56,30 @@ class DifficultyMethod(Method, DifficultyOptions):
     def needs_held_out(self) -> bool:
         return self.source == "held-out"
 
+    def with_difficulty(self, stats: ClassStats, base: Method) -> Parts:
+        """The parts of the method that the difficulty is added to, with that difficulty; measured, if by cross-fitting.
+
+        Raises:
+            LongtailError: cross-fitting where the features are not known before training.
+        """
+        difficulty, parts = self.difficulty(stats.class_counts), parts_of(base, stats)
+        notes = parts.notes
+        if self.source == "cross-fit" and not stats.bare:
+            notes += (cross_fit(difficulty, stats, parts_of(base, stats), name=base.name),)
+        return dataclasses.replace(parts, difficulty=difficulty, notes=notes)
+
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:
-        """``paper``: the formulas as printed. ``code2020-...``: the rules of the two public code bases of 2020."""
+        """``paper``: the formulas as printed. ``code2020-...``: the rules of the two public code bases of 2020.
+        ``cross-fit``: what does best out of fold where the difficulty is measured there."""
         literal = {"eps": 0.01, "min_difficulty": 0.0, "momentum": 0.0, "bias_quantile": 0.0}
         literal |= {"measure": "recall", "shrinkage": 0.0, "source": "held-out"}
         return {
             "paper": literal | {"tau": "sigmoid", "max_tau": 5.0, "normalize": False},
             "code2020-cifar": literal | {"tau": "code2020", "normalize": True},
             "code2020-imagenet": literal | {"tau": "accv", "normalize": True},
+            "cross-fit": literal
+            | {"source": "cross-fit", "measure": "soft", "tau": 1.0, "min_difficulty": 0.05, "normalize": "samples"},
         }
 
     @classmethod
@@ -85,27 +100,24 @@ class DifficultyMethod(Method, DifficultyOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WeightedMethod(DifficultyMethod):
-    """A method whose difficulty weighs the loss of another one, or shifts its logits."""
+class ActingMethod(DifficultyMethod):
+    """A method whose difficulty acts on the loss of another one, from a point of the training on."""
 
-    reduction: Literal["mean", "weighted_mean"] = "mean"
-    form: WeightForm = "weight"
-    strength: float = 1.0
     defer: float | Literal["schedule"] = "schedule"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
         if self.defer != "schedule":
             check_range(self.defer, "defer", 0, 1)
-        check_range(self.strength, "strength", 0, math.inf, open_high=True)
-        if self.form == "weight" and self.strength != 1:
-            raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
-        self.parts(ClassStats(class_counts=[1, 1]))  # checks form, strength, and that the base can be weighted
+        self.parts(ClassStats(class_counts=[1, 1], bare=True))  # checks the rest, and that the base can be changed
 
     def _base(self) -> Method:
-        """The method that is weighted."""
+        """The method that is acted on."""
         raise TypeError(f"{type(self).__name__} defines no _base()")
+
+    def _act(self, criterion: Any, difficulty: ClassDifficulty) -> ClassWeightedLoss:
+        """Let the difficulty act on a criterion of the base."""
+        raise TypeError(f"{type(self).__name__} defines no _act()")
 
     @property
     def needs_held_out(self) -> bool:
@@ -120,23 +132,40 @@ class WeightedMethod(DifficultyMethod):
         return self.defer
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty, base = self.difficulty(stats.class_counts), parts_of(self._base(), stats)
-        weighted = functools.partial(
-            class_weighted,
-            source=difficulty,
-            form=self.form,
-            strength=self.strength,
-            reduction="weighted_mean" if self.reduction == "weighted_mean" else None,
-        )
+        base = self.with_difficulty(stats, self._base())
+        assert base.difficulty is not None
         stages = tuple(
-            dataclasses.replace(stage, parts={name: weighted(part) for name, part in stage.parts.items()})
+            dataclasses.replace(
+                stage, parts={name: self._act(part, base.difficulty) for name, part in stage.parts.items()}
+            )
             for stage in base.stages
         )
         if defer := self._deferred(stats, base):
             unweighted = parts_of(self._base(), stats).criterion  # another one: the base's now reads the difficulty
             plain = Stage(name="plain", epochs=defer, parts={"criterion": unweighted})
             stages = tuple(s for s in (plain, Stage(name="weighted", epochs=1 - defer)) if s.epochs > 0)
-        return dataclasses.replace(base, criterion=weighted(base.criterion), difficulty=difficulty, stages=stages)
+        return dataclasses.replace(base, criterion=self._act(base.criterion, base.difficulty), stages=stages)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightedMethod(ActingMethod):
+    """A method whose difficulty weighs the loss of another one, or shifts its logits."""
+
+    reduction: Literal["mean", "weighted_mean"] = "mean"
+    form: WeightForm = "weight"
+    strength: float = 1.0
+    defer: float | Literal["schedule"] = "schedule"
+
+    def __post_init__(self) -> None:
+        check_choice(self.reduction, "reduction", ("mean", "weighted_mean"))
+        check_range(self.strength, "strength", 0, math.inf, open_high=True)
+        if self.form == "weight" and self.strength != 1:
+            raise LongtailError(f"strength is {self.strength!r}: it belongs to form 'logit' and would do nothing here")
+        super().__post_init__()
+
+    def _act(self, criterion: Any, difficulty: ClassDifficulty) -> ClassWeightedLoss:
+        reduction = "weighted_mean" if self.reduction == "weighted_mean" else None
+        return class_weighted(criterion, difficulty, form=self.form, strength=self.strength, reduction=reduction)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

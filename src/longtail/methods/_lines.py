@@ -10,6 +10,7 @@ import dataclasses
 import re
 
 from longtail import functional, losses, samplers
+from longtail.difficulty import ClassDifficulty, DifficultyOptions
 from longtail.methods.base import ClassStats, Method, Parts
 
 __all__ = ["commands", "in_a_detector", "in_a_loop"]
@@ -26,11 +27,6 @@ HOMES = {
     "stages": "longtail",
 }
 """Where the names of the lines are imported from."""
-DIFFICULTY = [
-    "difficulty = ClassDifficulty(",
-    '    len(class_counts), class_counts=class_counts, normalize="samples"',
-    ")",
-]
 GET = 'parts = get_method("{name}").parts(ClassStats(class_counts=class_counts))'
 SGD = "optimizer = torch.optim.SGD({what}, lr=0.1, momentum=0.9)"
 
@@ -39,7 +35,7 @@ def in_a_loop(method: Method) -> str:
     """Python for a loop of one's own; "" for a method of detectors alone."""
     if "classify" not in method.tasks:
         return ""
-    parts = method.parts(ClassStats(class_counts=[2, 1]))
+    parts = method.parts(ClassStats(class_counts=[2, 1], bare=True))
     return _from_the_library(method, parts) if method.in_code else _in_stages(method, parts)
 
 
@@ -47,7 +43,7 @@ def _from_the_library(method: Method, parts: Parts) -> str:
     """A loss or a sampler of the library, with a difficulty if there is one."""
     values = {field.name: repr(getattr(method, field.name)) for field in dataclasses.fields(method)}
     expression = method.in_code.format_map(values)
-    lines = DIFFICULTY[:] if parts.difficulty is not None else []
+    lines = [] if parts.difficulty is None else _difficulty(parts.difficulty)
     if parts.sampler is not None:
         lines += [f"sampler = {expression}", "loader = DataLoader(train, 128, sampler=sampler)"]
         body = ["sampler.set_epoch(epoch)", *_batches("cross_entropy(model(x), y)")]
@@ -57,6 +53,17 @@ def _from_the_library(method: Method, parts: Parts) -> str:
     if parts.difficulty is not None:
         body += ["difficulty.measure(model, held_out_loader)"]
     return _code(lines, ["for epoch in range(epochs):", *_in(body)])
+
+
+def _difficulty(made: ClassDifficulty) -> list[str]:
+    """What makes such a difficulty: how it is scaled, and the options that are not the defaults."""
+    plain, options = DifficultyOptions(), dataclasses.asdict(made.options)
+    changed = {name: value for name, value in options.items() if name != "normalize" and value != getattr(plain, name)}
+    lines = [f'len(class_counts), class_counts=class_counts, normalize="{made.options.normalize}",']
+    if changed:
+        lines.append(" ".join(f"{name}={value!r},".replace("'", '"') for name, value in changed.items()))
+    lines[-1] = lines[-1].removesuffix(",")
+    return ["difficulty = ClassDifficulty(", *_in(lines), ")"]
 
 
 def _in_stages(method: Method, parts: Parts) -> str:

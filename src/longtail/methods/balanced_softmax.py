@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from longtail.losses import BalancedSoftmaxLoss
+from longtail.methods._crossfit import Aim, check_exponent, with_exponent
 from longtail.methods.base import ClassStats, Method, Parts, register
 
 __all__ = ["BalancedSoftmax"]
@@ -16,17 +18,19 @@ class BalancedSoftmax(Method):
     r"""Balanced softmax: the training softmax carries the class counts, so that the logits need not learn them.
 
     Formula:
-        :math:`L = -\log \frac{n_y e^{z_y}}{\sum_k n_k e^{z_k}}`
+        :math:`L = -\log \frac{n_y^\tau e^{z_y}}{\sum_k n_k^\tau e^{z_k}}`
 
         with n_c training samples of class c, averaged over the batch; plain logits z in evaluation.
 
     When to use:
-        As the first thing to try when the test classes are balanced: no hyperparameter, no held-out split, no cost. It
+        As the first thing to try when the test classes are balanced: no held-out split, no cost, nothing to tune. It
         is ahead of most older methods on the usual benchmarks.
 
     Hyperparameters:
-        None. A class without training samples counts like the rarest one that has some (the formula's logarithm would
-        be infinite).
+        tau: Exponent of the counts; 1 is the publication's and the default, 0 is cross-entropy; another value is logit
+            adjustment. A class without training samples counts like the rarest one that has some (the formula's
+            logarithm would be infinite). ``cv``: chosen out of fold, as in ``logit-adjust``.
+        aim: Of ``cv``, as in ``logit-adjust``: ``mean`` or ``floor``.
 
     Reference:
         Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020.
@@ -34,7 +38,8 @@ class BalancedSoftmax(Method):
 
     name = "balanced-softmax"
     title = "Balanced softmax"
-    in_code = "BalancedSoftmaxLoss(class_counts)"
+    in_code = "BalancedSoftmaxLoss(class_counts, tau={tau})"
+    main = ("tau", "aim")
     reference = """
 @inproceedings{ren2020balanced,
   title     = {Balanced Meta-Softmax for Long-Tailed Visual Recognition},
@@ -48,5 +53,18 @@ class BalancedSoftmax(Method):
 }
 """
 
+    tau: float | Literal["cv"] = 1.0
+    aim: Aim = "mean"
+
+    def __post_init__(self) -> None:
+        check_exponent(self.tau, self.aim)
+
+    @property
+    def takes_aim(self) -> bool:
+        return self.tau == "cv"
+
     def parts(self, stats: ClassStats) -> Parts:
-        return Parts(criterion=BalancedSoftmaxLoss(stats.class_counts))
+        def make(tau: float) -> Parts:
+            return Parts(criterion=BalancedSoftmaxLoss(stats.class_counts, tau=tau))
+
+        return with_exponent(stats, self.tau, make, aim=self.aim)

@@ -21,6 +21,7 @@ from longtail.samplers.base import as_tensor
 
 __all__ = [
     "ClassStats",
+    "Criterion",
     "Features",
     "Method",
     "Parts",
@@ -35,6 +36,7 @@ __all__ = [
 
 
 Features = Callable[[str], tuple[Tensor, Tensor]]
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,10 @@ class ClassStats:
             labels with 0 for the background.
         labels_per_image: With boxes, the class indices (from 0) in each training image; default: one image a sample.
         first_drop: Share of the training after which the learning rate first falls by a step; 0: it does so never.
-        out_of_fold: Given a criterion, the logits ``[N, C]`` of every training sample, in the order of ``labels``, by a
-            classifier that was fitted without its fold. None: the task has no features that are fitted so quickly.
+        out_of_fold: From a criterion to the logits ``[N, C]`` of the training samples, in the order of ``labels``, by
+            linear layers that were fitted with it, each without the fold that it answers (`longtail.features`). None:
+            the features of the samples are not known before training.
+        bare: The parts are only looked at, or get their numbers from a file: nothing is measured or chosen for them.
     """
 
     class_counts: Sequence[int]
@@ -62,7 +66,8 @@ class ClassStats:
     task: str = "classify"
     labels_per_image: Sequence[Sequence[int]] | None = None
     first_drop: float = 0.0
-    out_of_fold: Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor] | None = None
+    out_of_fold: Callable[[Criterion], Tensor] | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         counts = tuple(int(n) for n in counts_as_float64(self.class_counts))
@@ -174,6 +179,8 @@ class Parts:
             "logits": [b, C]}``: the loss to descend, as a mean over this process's samples, and the model's output.
             Its attribute ``meta_batch``, if it has one, is the size of the held-out batches that it is given, over all
             processes. The state of a module is part of the checkpoint.
+        found: What was chosen before training, for ``metrics.json``.
+        notes: Lines about what was measured or chosen before training.
     """
 
     criterion: Callable[[Tensor, Tensor], Tensor] = dataclasses.field(default_factory=nn.CrossEntropyLoss)
@@ -184,6 +191,8 @@ class Parts:
     stages: tuple[Stage, ...] = ()
     finish: Callable[[nn.Module, Features], Mapping[str, float]] | None = None
     step: Callable[[StepContext], dict[str, Tensor]] | None = None
+    found: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,6 +216,11 @@ class Method:
     @property
     def needs_held_out(self) -> bool:
         """Whether the method measures something on a held-out split."""
+        return False
+
+    @property
+    def takes_aim(self) -> bool:
+        """Whether the hyperparameter ``aim`` has a part in what it does."""
         return False
 
     def parts(self, stats: ClassStats) -> Parts:

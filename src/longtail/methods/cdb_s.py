@@ -7,7 +7,7 @@ from typing import Any
 
 from longtail.difficulty import describe_options
 from longtail.errors import LongtailError
-from longtail.methods._compose import base_method, parts_of
+from longtail.methods._compose import base_method
 from longtail.methods._difficulty import DifficultyMethod
 from longtail.methods.base import ClassStats, Method, Parts, register
 from longtail.samplers import ClassWeightedSampler
@@ -41,7 +41,7 @@ class CDBS(DifficultyMethod):
         all until the next measurement; with ``source`` = ``train`` it would never be measured again, so that this needs
         a floor.
         Presets: ``paper``; ``code2020-cifar`` and ``code2020-imagenet`` have the tau rules of the public code, which
-        holds no CDB-S itself.
+        holds no CDB-S itself; ``cross-fit`` for features that stay as they are.
 
     Reference:
         Sinha, Ohashi and Nakamura, Class-Difficulty Based Methods for Long-Tailed Visual Recognition, IJCV 2022.
@@ -72,9 +72,10 @@ class CDBS(DifficultyMethod):
         return super().needs_held_out or self._loss().needs_held_out
 
     def parts(self, stats: ClassStats) -> Parts:
-        difficulty = self.difficulty(stats.class_counts)
-        sampler = ClassWeightedSampler(stats.samples, difficulty, seed=stats.seed)
-        return dataclasses.replace(parts_of(self._loss(), stats), sampler=sampler, difficulty=difficulty)
+        parts = self.with_difficulty(stats, self._loss())
+        assert parts.difficulty is not None
+        sampler = ClassWeightedSampler(stats.samples, parts.difficulty, seed=stats.seed)
+        return dataclasses.replace(parts, sampler=sampler)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

@@ -47,7 +47,7 @@ class CDBW(WeightedMethod):
         defer: Share of the epochs with the plain loss, before the difficulty weighs or shifts anything (it is measured
             from the start). ``schedule``, the default: until the learning rate first falls by a step, as LDAM-DRW
             does; 0 where it falls by none (constant, cosine), for boxes, and for a base with stages. 0: as the paper.
-        Presets: ``paper``, ``code2020-cifar``, ``code2020-imagenet``.
+        Presets: ``paper``, ``code2020-cifar``, ``code2020-imagenet``; ``cross-fit`` for features that stay as they are.
 
     Reference:
         Sinha, Ohashi and Nakamura, Class-Difficulty Based Methods for Long-Tailed Visual Recognition, IJCV 2022.

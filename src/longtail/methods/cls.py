@@ -48,7 +48,7 @@ class ClassifierOnly(Method):
 
     def __post_init__(self) -> None:
         method = self._method()
-        parts = method.parts(ClassStats(class_counts=[1, 1], task=method.tasks[0]))
+        parts = method.parts(ClassStats(class_counts=[1, 1], task=method.tasks[0], bare=True))
         if parts.body is not None or method.needs_weights or any(stage.trainable for stage in parts.stages):
             raise LongtailError(f"method is {self.method!r}: it chooses by itself what is trained; choose e.g. cdb-w")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
+from typing import Literal
 
 from torch import Tensor, nn
 
-from longtail.checks import check_range
 from longtail.errors import LongtailError
 from longtail.functional import log_prior
 from longtail.losses import LogitAdjustedLoss
+from longtail.methods._crossfit import Aim, check_exponent, with_exponent
 from longtail.methods.base import ClassStats, Method, Parts, register
 
 __all__ = ["LogitAdjust"]
@@ -34,7 +34,12 @@ class LogitAdjust(Method):
 
     Hyperparameters:
         tau: Strength; 1 is the theory's value and the default, 0 is cross-entropy. A class without training samples
-            counts like the rarest one that has some.
+            counts like the rarest one that has some. ``cv``: the one of 0, 0.5, 0.75, 1, 1.15, 1.3, 1.5 and 2 that does
+            best out of fold on the training samples, where features stay as they are (``--tune head``,
+            ``features:FILE``); ``found`` in metrics.json names it. Trained, they are climbed from 1 for as long as the
+            next is better, a fit a fold for each; post-hoc, one cross-entropy serves them all.
+        aim: Of ``cv``: ``mean`` takes the largest mean accuracy of the classes, ``floor`` the largest geometric mean
+            (below 1 % counts as 1 %), which cares for the worst classes.
         post_hoc: False: trained. True: post-hoc. The shift is then a part of the saved model, and holds wherever that
             is evaluated or exported.
 
@@ -57,18 +62,26 @@ class LogitAdjust(Method):
 }
 """
 
-    tau: float = 1.0
+    tau: float | Literal["cv"] = 1.0
     post_hoc: bool = False
+    aim: Aim = "mean"
 
     def __post_init__(self) -> None:
-        check_range(self.tau, "tau", 0, math.inf, open_high=True)
+        check_exponent(self.tau, self.aim)
         if not isinstance(self.post_hoc, bool):
             raise LongtailError(f"post_hoc is {self.post_hoc!r}: it must be True or False")
 
+    @property
+    def takes_aim(self) -> bool:
+        return self.tau == "cv"
+
     def parts(self, stats: ClassStats) -> Parts:
-        if not self.post_hoc:
-            return Parts(criterion=LogitAdjustedLoss(stats.class_counts, tau=self.tau))
-        return Parts(head=functools.partial(ShiftedInEvaluation, shift=-self.tau * log_prior(stats.class_counts)))
+        def make(tau: float) -> Parts:
+            if not self.post_hoc:
+                return Parts(criterion=LogitAdjustedLoss(stats.class_counts, tau=tau))
+            return Parts(head=functools.partial(ShiftedInEvaluation, shift=-tau * log_prior(stats.class_counts)))
+
+        return with_exponent(stats, self.tau, make, aim=self.aim, post_hoc=self.post_hoc)
 
 
 class ShiftedInEvaluation(nn.Module):

@@ -47,7 +47,7 @@ class AdapterTask(ImageTask):
     @classmethod
     def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
         model = cls.restore_network(info)
-        parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"]))
+        parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"], bare=True))
         put_in(model, _with_head(parts, config.head), classifier_of(model))
         if config.adapter == "adaptformer":
             assert config.adapter_rank

@@ -161,7 +161,7 @@ class DetectionTask(Task):
             image_size=info["image_size"],
             frozen_norm=info["frozen_norm"],
         )
-        parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"], task=config.task))
+        parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"], task=config.task, bare=True))
         put_in(model, parts, box_classifier(model))
         last = dataclasses.replace(parts, **parts.stages[-1].parts) if parts.stages else parts
         return with_box_criterion(model, last.criterion)

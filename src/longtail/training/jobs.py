@@ -59,7 +59,9 @@ class Outcome:
     problem: str | None = None
 
 
-def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: Path) -> list[Job]:
+def comparison_jobs(
+    config: RunConfig, methods: Sequence[str], seeds: int, out: Path, *, aim: str | None = None
+) -> list[Job]:
     """The runs of a comparison, all methods of a seed before the next seed.
 
     Args:
@@ -68,6 +70,7 @@ def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: 
         methods: ``NAME`` or ``NAME:key=value,key=value``; several in one text, separated by commas, are several.
         seeds: Number of seeds, counted from ``config.seed``.
         out: Folder of the comparison: a run is in ``out/LABEL/seed-<k>``.
+        aim: The hyperparameter ``aim`` of every method with which it has a part in what the method does.
 
     Raises:
         LongtailError: an unknown method or hyperparameter, one method twice, or runs in ``out`` on splits of another
@@ -93,11 +96,15 @@ def comparison_jobs(config: RunConfig, methods: Sequence[str], seeds: int, out: 
         label = label.replace(":", "-")
         if label in chosen:
             raise LongtailError(f"--methods names {text!r} twice")
-        get_method(name, **parse_kwargs((*shared, *own)))
-        chosen[label] = (plain.name, (*shared, *own))
+        aimed = aim is not None and get_method(name, **parse_kwargs((*shared, *own))).takes_aim
+        own = (*shared, *own, *([f"aim={aim}"] if aimed else []))
+        get_method(name, **parse_kwargs(own))
+        chosen[label] = (plain.name, own)
     for item in config.method_kwargs:
         if item not in used:
             raise LongtailError(f"--method-kwargs {item}: none of {', '.join(methods)} has this hyperparameter")
+    if aim is not None and not any(f"aim={aim}" in kwargs for _, kwargs in chosen.values()):
+        raise LongtailError(f"--aim {aim}: none of {', '.join(methods)} does anything with it")
     jobs = []
     for seed in range(config.seed, config.seed + seeds):
         data_seed = seed if config.data_seed is None else config.data_seed

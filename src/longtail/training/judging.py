@@ -126,7 +126,9 @@ class Judging(Stages):
     def _judged(self) -> _Judged:
         """The model's weights as they are written, after the method's finish, and what they achieve."""
         self.task.use(self.model, self.criterion)
-        found = {} if self.parts.finish is None else dict(self.parts.finish(self.head, self.features_of))
+        found = dict(self.parts.found)
+        if self.parts.finish is not None:
+            found |= self.parts.finish(self.head, self.features_of)
         tables = {}
         with self.task.written(self.model) as state:
             for split in ("val", "test"):

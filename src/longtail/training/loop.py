@@ -116,7 +116,8 @@ class Loop(Judging):
             self.folder.describe(self.task.description(), splits)
             self.folder.share(*self.task.frozen_part())
         told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
-        for note in (*self.task.data.notes, *self.task.told, *getattr(self.model, "notes", ()), *told):
+        model_notes = getattr(self.model, "notes", ())
+        for note in (*self.task.data.notes, *self.task.told, *model_notes, *self.parts.notes, *told):
             self.progress.note(note)
         if self.config.trackers:
             settings = {k: str(v) for k, v in self.config.to_dict().items()}
@@ -198,7 +199,7 @@ class Loop(Judging):
         classes = {"performance": measured, "difficulty": 1 - measured, "weight": torch.ones_like(measured)}
         classes |= {"measured": measured, "smoothed": nothing, "used_difficulty": nothing, "acting_weight": nothing}
         if self.difficulty is not None:
-            weight = self.difficulty.step()
+            weight = self.difficulty.weight.clone() if self.measured_once else self.difficulty.step()
             smoothed = self.difficulty.performance
             classes = {"performance": smoothed, "difficulty": 1 - smoothed, "weight": weight}
             classes |= {"measured": self.difficulty.measured, "smoothed": smoothed}
@@ -240,7 +241,7 @@ class Loop(Judging):
         self.train_mode()
         self.hard = HardInstances(self.criterion, self.task.data.num_classes)
         total, waiting = torch.zeros((), device=self.accelerator.device, dtype=torch.float64), 0.0
-        learner = self.difficulty if self.observer is None else None  # measured on the training batches
+        learner = self.learner
         rate = self.rate(epoch)
         start = 0
         if inside is not None:
@@ -281,8 +282,8 @@ class Loop(Judging):
 
     def _save_inside(self, epoch: int, best: dict[str, Any], inside: dict[str, Any]) -> None:
         """Save within an epoch, and end."""
-        if self.difficulty is not None and self.observer is None:
-            self.difficulty.set_extra_state(all_reduce_sum(self.difficulty.get_extra_state()))
+        if (learner := self.learner) is not None:
+            learner.set_extra_state(all_reduce_sum(learner.get_extra_state()))
         if self.main:
             self.folder.checkpoint(self.state_dict(epoch, best) | {"inside": inside})
         self.accelerator.wait_for_everyone()

@@ -127,7 +127,17 @@ class Stages:
     @property
     def observer(self) -> ClassDifficulty | None:
         """A difficulty that is measured on held-out data."""
-        return None if self.difficulty is None or self.difficulty.source == "train" else self.difficulty
+        return self.difficulty if self.difficulty is not None and self.difficulty.source == "held-out" else None
+
+    @property
+    def learner(self) -> ClassDifficulty | None:
+        """A difficulty that is measured on the training batches."""
+        return self.difficulty if self.difficulty is not None and self.difficulty.source == "train" else None
+
+    @property
+    def measured_once(self) -> bool:
+        """Whether the difficulty was measured before training and stays as it is."""
+        return self.difficulty is not None and self.difficulty.source == "cross-fit"
 
     def rate(self, progress: float) -> float:
         """The learning rate after so many epochs of the whole training, with fraction."""
