@@ -97,21 +97,21 @@ class Loss:
 
 
 VERDICT = {
-    *(Loss(0.0, "soft", "weight", tau) for tau in (0.5, 1.0)),
-    *(Loss(0.0, "recall", "weight", tau) for tau in (0.5, 1.0)),
-    *(Loss(exponent, "soft", "logit", strength) for exponent in (0.0, 1.0) for strength in (0.5, 1.0, 1.5)),
     *(Loss(exponent) for exponent in (0.0, 1.0, 1.15, 1.3, 1.5)),
+    *(Loss(0.0, "recall", "weight", tau) for tau in (0.5, 1.0)),
+    *(Loss(0.0, "soft", "weight", tau) for tau in (0.5, 1.0)),
+    *(Loss(0.0, "soft", "logit", strength) for strength in (0.5, 1.0)),
     Loss(1.0, "soft", "weight", 1.0),
+    Loss(1.0, "soft", "logit", 1.0),
 }
-"""The rows of ``--brief``; on long-tailed sets without the mild forms on plain cross-entropy."""
+"""The rows of ``--brief``."""
 
 
 def wanted(loss: Loss, spec: Set) -> bool:
     if spec.source == "mnist":  # seconds
         return True
-    mild = loss.exponent == 0 and (loss.value == 0.5 or (loss.form == "logit" and loss.value == 1.5))
-    small = spec.hard_first and loss in (Loss(0.5), Loss(0.75))
-    return small or (loss in VERDICT and not (mild and spec.imbalance > 1))
+    alone = loss.exponent == 0 and loss.difficulty and loss != Loss(0.0, "recall", "weight", 1.0)
+    return loss in VERDICT and not (alone and spec.imbalance > 1)
 
 
 def losses(imbalance: float) -> Iterator[Loss]:

@@ -24,7 +24,7 @@ from longtail.config import DataOptions, RunConfig
 __all__ = ["GROUPS", "Option", "examples_of", "filled", "form_of", "options_of", "summary_of"]
 
 _MODEL = ("model", "weights", "image_size")
-_METHOD = ("method", "methods", "method_kwargs", "seeds", "baseline")
+_METHOD = ("method", "methods", "method_kwargs", "aim", "seeds", "baseline")
 _OUTPUT = ("out", "config", "resume", "final", "trackers", "jobs")
 GROUPS = ("data", "method", "model", "training", "output")
 """In this order. What describes data is in `DataOptions`; what is named nowhere belongs to training."""

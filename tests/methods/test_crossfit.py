@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from longtail.config import RunConfig
 from longtail.errors import LongtailError
 from longtail.evenness import geometric_mean
 from longtail.features import fit_linear, folds_of, out_of_fold
@@ -15,6 +16,7 @@ from longtail.losses import LogitAdjustedLoss
 from longtail.methods import ClassStats, get_method
 from longtail.methods._crossfit import EXPONENTS, _climbed
 from longtail.training.files import json_text
+from longtail.training.jobs import comparison_jobs
 
 
 def clouds(counts, *, spread, d=8, seed=0):
@@ -168,3 +170,19 @@ def test_a_cross_fitted_head_does_what_its_weights_say():
         W, b = fit_linear(x, y, criterion, num_classes=4, l2=1e-3)
         answers.append(torch.bincount((x @ W.T + b).argmax(1), minlength=4))
     assert answers[1][1] > answers[0][1]
+
+
+def test_aim_goes_to_every_method_of_a_comparison_that_knows_it(tmp_path):
+    config = RunConfig(data="digits")
+    methods = ["ce", "balanced-softmax", "balanced-softmax:tau=cv", "cdb-margin", "cdb-margin:strength=1"]
+    jobs = comparison_jobs(config, methods, 1, tmp_path, aim="floor")
+    aimed = {job.folder.parent.name: "aim=floor" in job.config.method_kwargs for job in jobs}
+    assert aimed == {
+        "ce": False,
+        "balanced-softmax": False,
+        "balanced-softmax-tau=cv": True,
+        "cdb-margin": True,
+        "cdb-margin-strength=1": False,
+    }
+    with pytest.raises(LongtailError, match="--aim floor: none of ce, balanced-softmax does anything with it"):
+        comparison_jobs(config, ["ce", "balanced-softmax"], 1, tmp_path, aim="floor")
