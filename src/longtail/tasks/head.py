@@ -139,7 +139,7 @@ class HeadTask(VectorTask):
         num_classes = len(info["class_names"])
         project = nn.Linear(info["feature_width"], info["width"])
         model = WholeModel(extract, project, num_classes)
-        stats = ClassStats(class_counts=info["class_counts"]["train"])
+        stats = ClassStats(class_counts=info["class_counts"]["train"], bare=True)
         model.put_in(method.parts(stats), info["head"])
         return model
 
