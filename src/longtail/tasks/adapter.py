@@ -79,7 +79,9 @@ def settle_head(config: RunConfig) -> str:
     """
     if config.head == "linear":
         return "linear"
-    parts = get_method(config.method, **parse_kwargs(config.method_kwargs)).parts(ClassStats(class_counts=[1, 1]))
+    parts = get_method(config.method, **parse_kwargs(config.method_kwargs)).parts(
+        ClassStats(class_counts=[1, 1], bare=True)
+    )
     own = parts.head is not None
     if not own and parts.finish is None:
         return "cosine"

@@ -173,7 +173,9 @@ class ImageTask(Task):
     def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
         """The network of a finished run, ready for its weights."""
         model = cls.restore_network(info)
-        put_in(model, method.parts(ClassStats(class_counts=info["class_counts"]["train"], bare=True)), classifier_of(model))
+        put_in(
+            model, method.parts(ClassStats(class_counts=info["class_counts"]["train"], bare=True)), classifier_of(model)
+        )
         return model
 
     @classmethod
