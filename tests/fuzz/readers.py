@@ -110,6 +110,27 @@ def read_cifar_npz(folder: Path) -> Any:
     return read_cifar(folder, 100)
 
 
+def _features(folder: Path) -> list[Path]:
+    from longtail.data.base import ImageData, Split
+    from longtail.data.vectors import ENDINGS, write_features
+
+    x, labels = torch.from_numpy(rng().normal(size=(12, 4))).float(), torch.arange(12) % 3
+    part = Split(x, labels, groups=[f"g{k // 3}" for k in range(12)])
+    data = ImageData(name="features", class_names=["a", "b", "c"], train=part, val=None, test=part)
+    for ending in ENDINGS:
+        write_features(folder / f"rows{ending}", data, {"train": x, "test": x + 1})
+    return sorted(folder.iterdir())
+
+
+@reader("features", _features, share=500)
+def read_features(folder: Path) -> Any:
+    from longtail.data.vectors import ENDINGS
+    from longtail.data.vectors import read_features as read
+
+    for ending in ENDINGS:
+        read(folder / f"rows{ending}")
+
+
 # -- images, clips and their lists -------------------------------------------------------------------------------------
 ENDINGS = ("png", "jpg", "bmp", "gif", "tif", "webp", "ppm")
 

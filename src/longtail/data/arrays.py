@@ -17,7 +17,7 @@ from longtail.data.base import Split
 from longtail.data.plain_pickle import MAX_BYTES, Refused, read_pickle
 from longtail.errors import LongtailError
 
-__all__ = ["read_cifar", "read_digits", "read_idx_pair", "safe_unpickle"]
+__all__ = ["check_npz", "read_cifar", "read_digits", "read_idx_pair", "safe_unpickle"]
 
 MAX_IDX = 1 << 30
 """Bytes of an idx file, unpacked; the largest published one, of EMNIST, has 547 MB."""
@@ -132,18 +132,28 @@ def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
         old = np.lib.format.read_magic(member) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(member)
-    if math.prod(shape) * dtype.itemsize > entry.file_size:
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > entry.file_size:
         raise ValueError(f"{entry.filename} ends before its {'x'.join(map(str, shape))} values")
+
+
+def check_npz(archive: zipfile.ZipFile, most: int = MAX_BYTES) -> None:
+    """Refuse an npz file that asks for more memory than its bytes can hold, or than ``most`` bytes.
+
+    Raises:
+        ValueError: it does.
+    """
+    for entry in archive.infolist():
+        _check_header(archive, entry)
+        if entry.file_size > _MOST_DEFLATED * entry.compress_size + 1024:
+            raise ValueError(f"{entry.filename} is said to unpack to {entry.file_size >> 20} MiB")
+    if (size := sum(entry.file_size for entry in archive.infolist())) > most:
+        raise ValueError(f"{size >> 20} MiB unpacked")
 
 
 def _cifar_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            for entry in archive.infolist():
-                _check_header(archive, entry)
-        if size > MAX_BYTES:
-            raise ValueError(f"{size >> 20} MiB unpacked")
+            check_npz(archive)
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
     except Exception as error:

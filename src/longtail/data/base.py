@@ -50,8 +50,8 @@ class Split:
     """Images, or clips of T frames, with one label each.
 
     Args:
-        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``. On disk: N paths. With a
-            source: N keys that it knows, which stay the same when the data grow.
+        images: In memory: uint8 ``[N, C, H, W]``, C in {1, 3}; clips: ``[N, T, C, H, W]``; vectors of features: float32
+            ``[N, D]``. On disk: N paths. With a source: N keys that it knows, which stay the same when the data grow.
         labels: int64 ``[N]`` in ``[0, num_classes)``.
         frames: Frames T that stand for a clip on disk; 0: the files are images. In memory it is known.
         groups: What each sample belongs to (a recording, an animal), ``[N]``; empty: it is on its own. None: not known.
@@ -80,7 +80,12 @@ class Split:
     @property
     def item(self) -> str:
         """What one sample is called."""
-        return "clip" if self.frames else "image"
+        return "clip" if self.frames else "row" if self.are_vectors else "image"
+
+    @property
+    def are_vectors(self) -> bool:
+        """Whether the samples are vectors of features, and no pictures."""
+        return isinstance(self.images, Tensor) and self.images.ndim == 2
 
     def read(self, row: int, *, channels: int = 3, shorter: int | None = None, bit_depth: int | None = None) -> Tensor:
         """Pixels of one sample, without augmentation.
@@ -200,5 +205,5 @@ class ImageData:
 
     @property
     def image_size(self) -> int | None:
-        """Side of the images held in memory; None for files, which have sizes of their own."""
-        return self.train.images.shape[-1] if isinstance(self.train.images, Tensor) else None
+        """Side of the images held in memory; None for files, which have sizes of their own, and for vectors."""
+        return self.train.images.shape[-1] if self.train.in_memory and not self.train.are_vectors else None  # type: ignore[union-attr]

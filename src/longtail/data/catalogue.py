@@ -123,6 +123,14 @@ _TRAIN_EGTEA: dict[str, Any] = {
     "warmup_epochs": 0,
 }
 _TRAIN_CLIPS: dict[str, Any] = {"model": "small3d", "weight_decay": 5e-4, "schedule": "cosine", "warmup_epochs": 2}
+# Features standardised and of mean square length 1: as the classifier of a frozen network.
+_TRAIN_VECTORS: dict[str, Any] = {
+    "model": "linear",
+    "epochs": 30,
+    "lr": 4.0,
+    "schedule": "cosine",
+    "warmup_epochs": 0,
+}
 _TRAIN_BOXES: dict[str, Any] = {
     "model": "fasterrcnn_resnet50_fpn",
     "image_size": 800,
@@ -171,7 +179,7 @@ class Entry:
     about: str
     reader: str | Callable[..., Any]
     place: str = ""
-    task: Literal["classify", "video", "detect"] = "classify"
+    task: Literal["classify", "video", "vectors", "detect"] = "classify"
     reads: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     look: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _PHOTO)
@@ -382,6 +390,18 @@ register(
         training=_TRAIN_EGTEA,
     )
 )
+register(
+    Entry(
+        name="features",
+        about="embeddings of anything as x [N, D] and y in an .npz, .safetensors or .parquet file",
+        reader="longtail.data.vectors:read_features",
+        place="FILE",
+        task="vectors",
+        look={"crop_scale": None},
+        options=_CUTS | {"imbalance", "imbalance_kind", "group_by"},
+        training=_TRAIN_VECTORS,
+    )
+)
 for _name, _place, _about, _source, _files in (
     (
         "coco",
@@ -499,7 +519,7 @@ def imported(where: str | Callable[..., Any]) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def known(tasks: Iterable[str] = ("classify", "video", "detect")) -> list[str]:
+def known(tasks: Iterable[str] = ("classify", "video", "vectors", "detect")) -> list[str]:
     """How the data sets of some tasks are written."""
     return [entry.usage for entry in CATALOGUE.values() if entry.task in tasks]
 
@@ -520,4 +540,6 @@ def unknown_data_set(spec: str) -> LongtailError:
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     boxes = f"; with boxes: {', '.join(known(['detect']))}"
-    return LongtailError(f"unknown data set {name!r}: {hint}known are {', '.join(known(['classify', 'video']))}{boxes}")
+    return LongtailError(
+        f"unknown data set {name!r}: {hint}known are {', '.join(known(['classify', 'video', 'vectors']))}{boxes}"
+    )

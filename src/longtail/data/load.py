@@ -144,6 +144,10 @@ def load_data(
     copies = None
     if near is not None and not raw.splits["train"].in_memory:
         copies = near(raw.splits if record is None else known_samples(record, spec, raw.splits))
+    if raw.splits["train"].are_vectors and group_by not in (None, "none"):
+        raise LongtailError(
+            f"--group-by {group_by!r} looks at files, and {spec} holds rows: give them in group, or none"
+        )
     by_near = copies is not None and group_by in (None, "auto") and raw.splits["train"].groups is None
     if path is not None and ("group_by" in entry.options or raw.splits["train"].groups is not None):
         raw.notes += group_splits(raw.splits, group_by, path, near=copies)
