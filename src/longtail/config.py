@@ -17,7 +17,7 @@ from longtail.errors import LongtailError
 
 __all__ = ["TASKS", "DataOptions", "RunConfig"]
 
-TASKS = ("classify", "detect", "segment", "video")
+TASKS = ("classify", "detect", "segment", "vectors", "video")
 Augment = Literal["none", "crop", "flip", "no-flip", "standard", "randaugment", "trivialaugment", "mixup", "cutmix"]
 
 
@@ -137,7 +137,7 @@ class RunConfig(DataOptions):
     data: str = "digits"
     method: str = "cdb-w"
     method_kwargs: tuple[str, ...] = ()
-    task: Literal["classify", "detect", "segment", "video"] | str = "classify"
+    task: Literal["classify", "detect", "segment", "vectors", "video"] | str = "classify"
     image_size: int | None = None
     model: str | None = None
     weights: str | None = None

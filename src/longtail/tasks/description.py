@@ -9,7 +9,7 @@ from typing import Any
 
 from longtail.errors import LongtailError
 
-__all__ = ["BOXES", "COMMON", "IMAGES", "Rules", "check_description"]
+__all__ = ["BOXES", "COMMON", "IMAGES", "ROWS", "Rules", "check_description"]
 
 _LARGEST = 2**20
 """Of a side in pixels, or of a number of frames: more is a damaged file."""
@@ -72,9 +72,9 @@ COMMON: Rules = {
     "class_names": (lambda v: _is_list(v, _is_text), "a list of names"),
     "class_counts": (lambda v: isinstance(v, dict), "the counts of each split"),
     "model": (_is_text, "the name of a network"),
-    "image_size": (lambda v: _is_int(v, 1, _LARGEST), "a number of pixels"),
 }
-IMAGES: Rules = {
+_PIXELS: Rules = {"image_size": (lambda v: _is_int(v, 1, _LARGEST), "a number of pixels")}
+IMAGES: Rules = _PIXELS | {
     "channels": (lambda v: v in (1, 3) and _is_int(v, 1, 3), "1 or 3"),
     "data_channels": (lambda v: v in (1, 3) and _is_int(v, 1, 3), "1 or 3"),
     "mean": (lambda v: _is_list(v, lambda x: _is_number(x, -10, 10)), "a list of numbers"),
@@ -84,7 +84,12 @@ IMAGES: Rules = {
     "architecture": (lambda v: v is None or _is_network(v), "a network's name and args, or null"),
     "frames": (lambda v: _is_int(v, 0, _LARGEST), "a number of frames"),
 }
-BOXES: Rules = {
+ROWS: Rules = {
+    "width": (lambda v: _is_int(v, 1, _LARGEST), "a number of dimensions"),
+    "feature_width": (lambda v: _is_int(v, 1, _LARGEST), "a number of dimensions"),
+    "head": (lambda v: v in ("linear", "cosine", "mlp"), "linear, cosine or mlp"),
+}
+BOXES: Rules = _PIXELS | {
     "category_ids": (lambda v: _is_list(v, lambda n: _is_int(n, -(2**63), 2**63 - 1)), "a list of whole numbers"),
     "frequency": (lambda v: _is_list(v, lambda f: f is None or f in ("r", "c", "f")), "a list of r, c, f"),
     "rules": (lambda v: v in ("coco", "lvis"), "coco or lvis"),

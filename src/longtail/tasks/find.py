@@ -44,10 +44,16 @@ def task_class(kind: str) -> type[Task]:
         from longtail.tasks.detection import DetectionTask  # loads torchvision's detectors
 
         return DetectionTask
+    if kind == "vectors":
+        from longtail.tasks.embeddings import EmbeddingTask
+
+        return EmbeddingTask
     from longtail.tasks.image import ImageTask
 
     if kind not in ImageTask.kinds:
-        raise LongtailError(f"--task {kind} is unknown: choose classify, video, detect, segment, or MODULE:CLASS")
+        raise LongtailError(
+            f"--task {kind} is unknown: choose classify, video, vectors, detect, segment, or MODULE:CLASS"
+        )
     return ImageTask
 
 

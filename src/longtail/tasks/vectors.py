@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ class VectorModel(nn.Module):
 
     def __init__(self, width: int, num_classes: int, *, hidden: int = 0) -> None:
         super().__init__()
+        self.stretch = math.sqrt(width) if hidden else 1.0  # layers are initialised for inputs of variance 1
         self.body = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.head: nn.Module = nn.Linear(hidden or width, num_classes)
 
@@ -61,7 +63,7 @@ class VectorModel(nn.Module):
         return put_in(self, parts, (self, "head", self.head))  # pyright: ignore[reportArgumentType]
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.head(self.body(vectors))
+        return self.head(self.body(self.stretch * vectors))
 
 
 class VectorTask(ImageTask):
