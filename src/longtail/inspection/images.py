@@ -78,7 +78,7 @@ def describe_images(
         accuracy, confused = guess_difficulty(data)
         hardest = sorted((a, c) for c, a in enumerate(accuracy.tolist()) if a == a)[:5]
         yield (
-            f"likely hard (a guess without training: nearest class mean of {SIDE}-pixel thumbnails, "
+            f"likely hard (a guess without training: nearest class mean of {_seen(data)}, "
             f"{100 * float(accuracy.nanmean()):.0f} % right on average):"
         )
         for a, c in hardest:
@@ -125,7 +125,7 @@ def _copies(data: ImageData) -> list[str]:
 
 
 def guess_difficulty(data: ImageData) -> tuple[Tensor, Tensor]:
-    """Nearest class mean on tiny standardised thumbnails, judged on the held-out split.
+    """Nearest class mean on tiny standardised thumbnails, or on standardised rows, judged on the held-out split.
 
     Returns:
         The accuracy of each class, ``[C]`` (NaN without held-out images), and the class that each is most often taken
@@ -197,6 +197,11 @@ def mirror_twins(data: ImageData, *, limit: int = 5) -> list[tuple[str, str, flo
     return sorted(twins, key=lambda twin: twin[3] - twin[2])[:limit]
 
 
+def _seen(data: ImageData) -> str:
+    """What the guess goes by."""
+    return "the standardised rows" if data.train.are_vectors else f"{SIDE}-pixel thumbnails"
+
+
 def _thumbnails(data: ImageData, split: Split, *, mirror: bool = False) -> tuple[Tensor, Tensor]:
     """Features ``[N, F]`` and labels of at most `PER_CLASS` images per class, the same ones every time."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
@@ -204,6 +209,11 @@ def _thumbnails(data: ImageData, split: Split, *, mirror: bool = False) -> tuple
     labels = split.labels[ranked]
     first = torch.searchsorted(labels, labels)
     keep = ranked[torch.arange(len(ranked)) - first < PER_CLASS]
+    if split.are_vectors:
+        assert isinstance(split.images, Tensor) and isinstance(data.train.images, Tensor)
+        spread, mean = torch.std_mean(data.train.images, 0, correction=0)
+        features = (split.images[keep] - mean) / spread.clamp_min(1e-4 * float(spread.max()))
+        return features / features.norm(dim=1, keepdim=True).clamp_min(1e-6), split.labels[keep]
     loader = make_loader(split, data, image_size=SIDE, train=False, channels_last=False)
     batches = (images.flip(-1) if mirror else images for images, _ in loader(keep.split(256)))
     features = torch.cat([images.flatten(1) for images in batches])
@@ -255,7 +265,7 @@ def _draw_in_style(data: ImageData, accuracy: Tensor | None, path: Path) -> None
     if accuracy is not None:
         axes[1].bar(list(place), [100 * float(accuracy[c].nan_to_num()) for c in order], width=0.9, color="#666666")
         axes[1].set_ylabel("guessed accuracy (%)")
-        axes[1].set_title(f"Without training: nearest class mean of {SIDE}-pixel thumbnails, held-out split")
+        axes[1].set_title(f"Without training: nearest class mean of {_seen(data)}, held-out split")
     axes[-1].set_xlabel(f"classes, most training {data.item}s first")
     if len(order) <= 40:
         axes[-1].set_xticks(
