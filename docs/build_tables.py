@@ -205,7 +205,8 @@ def data_table() -> str:
 
     lines = ["| `DATA` | what it is | `--task` | default network, pixels, epochs |", "|---|---|---|---|"]
     for entry in CATALOGUE.values():
-        network = f"`{entry.training['model']}`, {entry.training['image_size']}, {entry.training['epochs']}"
+        size = entry.training.get("image_size", "-")  # rows of features have none
+        network = f"`{entry.training['model']}`, {size}, {entry.training['epochs']}"
         name = f"{entry.name}:{entry.place}" if entry.place else entry.name
         lines.append(f"| `{name}` | {entry.about} | `{entry.task}` | {network} |")
     return "".join(f"{line}\n" for line in lines).replace(":[DIR]", "[:DIR]")

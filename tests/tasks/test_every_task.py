@@ -17,10 +17,12 @@ from longtail.data.catalogue import find_entry
 from longtail.errors import LongtailError
 from longtail.tasks import Task, check, check_task, task_class
 from tasks import profiles
+from tasks.test_embeddings import rows
 
 OWN = "tasks.profiles:Profiles"
 SOURCE = Path(profiles.__file__)
 PICTURES: list[str] = []
+ROWS: list[str] = []
 DETECTOR = {"image_size": 32, "val_fraction": 0.25}
 
 
@@ -31,12 +33,15 @@ def settings(kind: str) -> RunConfig:
         return RunConfig(task=kind, data=f"coco:{PICTURES[0]}", model=model, **DETECTOR)
     if kind == "video":
         return RunConfig(task=kind, data="moving-digits", model="small3d", image_size=14, imbalance=20.0)
+    if kind == "vectors":
+        return RunConfig(task=kind, data=f"features:{ROWS[0]}", model="linear")
     return RunConfig(task=kind, data="digits", model="lenet5", image_size=28)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> None:
     PICTURES[:] = [str(write_pictures(tmp_path_factory.mktemp("coco")))]
+    ROWS[:] = [str(rows(tmp_path_factory.mktemp("rows") / "rows.npz"))]
 
 
 def of(kind: str) -> tuple[type[Task], RunConfig]:
@@ -49,7 +54,7 @@ def judge_here(rank: int, config: RunConfig) -> Any:
     return check.judge(task_class(config.task), config, rank=rank, world=2)
 
 
-@pytest.mark.parametrize("kind", ["classify", "video", "detect", "segment"])
+@pytest.mark.parametrize("kind", ["classify", "video", "vectors", "detect", "segment"])
 @pytest.mark.parametrize("law", check.LAWS, ids=lambda law: law.__name__)
 def test_every_task_obeys(law: Any, kind: str, run_two: Any) -> None:
     cls, config = of(kind)

@@ -51,7 +51,7 @@ def test_every_option_is_understood_by_a_task_and_every_data_set_says_which() ->
     assert fields == set(GIVEN) == task_class("classify").options | task_class("detect").options
     for name, entry in CATALOGUE.items():
         assert name == entry.name and entry.options <= task_class(kind_of(name)).options
-    for kind in ("classify", "video", "detect", "segment"):
+    for kind in ("classify", "video", "vectors", "detect", "segment"):
         assert kind in task_class(kind).kinds
 
 

@@ -154,7 +154,7 @@ def a_restored_model_equals_the_built_one(cls: type[Task], config: RunConfig) ->
     info = cls.read_description(info, Path("data.json"))
     torch.manual_seed(3)
     restored = cls.restore(info, config, method)
-    restored.load_state_dict(copy.deepcopy(model.state_dict()))
+    restored.load_state_dict(task.frozen_part()[1] | copy.deepcopy(model.state_dict()))
     task.use(model, parts.criterion)
     adopted = _load(cls, config).adopt(info, "test")
     adopted.use(restored, parts.criterion)

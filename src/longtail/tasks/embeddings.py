@@ -19,7 +19,6 @@ from longtail.data.vectors import read_vectors
 from longtail.errors import LongtailError
 from longtail.features.project import projection_of
 from longtail.methods import ClassStats, Method
-from longtail.tasks.base import Predictions
 from longtail.tasks.description import ROWS, Rules
 from longtail.tasks.image import with_classes
 from longtail.tasks.vectors import HIDDEN, VectorModel, VectorTask

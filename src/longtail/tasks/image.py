@@ -101,11 +101,7 @@ class ImageTask(Task):
     # -- ways in -------------------------------------------------------------------------------------------------------
     @classmethod
     def settle(cls, config: RunConfig, entry: Entry) -> tuple[RunConfig, dict[str, Any]]:
-        """Clips are classified as ``video``, and rows of features as ``vectors``, whether it is said or not."""
-        if entry.task == "vectors":
-            from longtail.tasks.embeddings import EmbeddingTask  # which derives from this class
-
-            return EmbeddingTask.settle(config, entry)
+        """Clips are classified as ``video``, whether it is said or not."""
         if entry.task not in cls.reads:
             raise LongtailError(f"{entry.name} is no data set of labelled images: use it with --task detect or segment")
         if entry.task == "video":

@@ -76,7 +76,9 @@ def export(
         raise LongtailError(f"unknown format {format!r}: known are onnx, pt2")
     trained = run if isinstance(run, Trained) else Trained(run)
     if not trained.task.exports:
-        raise LongtailError("export is for classifiers: load a detector with longtail.training.apply.load_run")
+        raise LongtailError(
+            "export is for classifiers of images and clips: use other runs with longtail.training.apply.load_run"
+        )
     path = Path(out) if out else trained.folder.path / f"model.{format}"
     check_place(path)
     settings = _settings(trained, path.name, softmax=softmax)

@@ -23,6 +23,8 @@ def resolve(config: RunConfig) -> RunConfig:
     config = dataclasses.replace(config, method=find_method(config.method).name)
     entry = find_entry(config.data)
     name = entry.name
+    if entry.task == "vectors" and config.task == "classify":  # rows of features, whether it is said or not
+        config = dataclasses.replace(config, task="vectors")
     config, recipe = task_class(config.task).settle(config, entry)
     check_options(config, config.data, config.task)
     check_learning(config)
