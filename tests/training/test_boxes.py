@@ -81,6 +81,17 @@ def test_a_run_with_boxes_fills_its_folder_and_continues_exactly(pictures: Path,
         assert rows(tmp_path / "killed" / name) == rows(tmp_path / "whole" / name)
 
 
+def test_the_average_of_a_detector_is_judged_written_and_continued(pictures: Path, tmp_path: Path) -> None:
+    own = {"ema": 0.9, "optimizer": "adamw", "patience": 2, "final": "last"}
+    metrics = train(config(pictures, **own, lr=1e-3), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config(pictures, **own, lr=1e-3), tmp_path / "killed", progress=_Killed())
+    assert train(config(pictures, **own, lr=1e-3), tmp_path / "killed") == metrics
+    one, other = (tmp_path / folder / "model.safetensors" for folder in ("whole", "killed"))
+    assert one.read_bytes() == other.read_bytes()
+    assert evaluate(tmp_path / "whole") == metrics["test"]
+
+
 def test_layers_that_published_weights_freeze_stay_frozen(pictures: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     published = create_detector("fasterrcnn_resnet10_fpn", num_classes=90, image_size=32, frozen_norm=True)

@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "ema": {"ema": 0.9, "method": "cdb-w"},
     "ema and stages": {"ema": 0.9, "method": "crt", "method_kwargs": ("balance=cdb-s",)},
+    "ema and a memory": {"ema": 0.9, "method": "oltr", "epochs": 3},
     "ema and BatchNorm": {"ema": 0.9, "model": "resnet20", "image_size": 8, "epochs": 2},
     "adamw": {"optimizer": "adamw", "lr": 0.001},
     "smoothing": {"label_smoothing": 0.1, "method": "balanced-softmax"},
