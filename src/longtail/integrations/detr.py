@@ -20,7 +20,7 @@ _MATCHERS = {
     softmax.ForObjectDetectionLoss: softmax.HungarianMatcher,
     softmax.ForSegmentationLoss: softmax.HungarianMatcher,
     sigmoid.DeformableDetrForObjectDetectionLoss: sigmoid.DeformableDetrHungarianMatcher,
-    sigmoid.DeformableDetrForSegmentationLoss: sigmoid.HungarianMatcher,
+    sigmoid.DeformableDetrForSegmentationLoss: softmax.HungarianMatcher,
 }
 
 

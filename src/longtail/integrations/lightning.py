@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.held_out import Predict
 
-if "pytorch_lightning" in sys.modules and "lightning" not in sys.modules:
-    from pytorch_lightning import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
-else:
+if TYPE_CHECKING or "lightning" in sys.modules or "pytorch_lightning" not in sys.modules:
     from lightning.pytorch import Callback, LightningModule, Trainer
+else:  # the same under its older name
+    from pytorch_lightning import Callback, LightningModule, Trainer
 
 __all__ = ["DifficultyCallback"]
 
