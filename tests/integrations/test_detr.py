@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,3 +131,15 @@ def test_other_models_and_weights_are_refused() -> None:
     config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     with pytest.raises(LongtailError, match="has a loss of another kind"):
         with_class_weights(transformers.ViTForImageClassification(config), F.one_hot(torch.tensor(0), 2).float())
+
+
+def test_the_lines_of_the_page_train() -> None:
+    page = Path(__file__).parents[2] / "docs" / "trainers" / "detectors.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    model = detector("detr").train()
+    names: dict[str, Any] = {
+        "model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.001), "epochs": 2, "loader": [batch()],
+        "held_out_loader": [batch()], "boxes_per_class": [5, 1, 2, 3],
+    }  # fmt: skip
+    exec(compile(code, str(page), "exec"), names)
+    assert names["difficulty"].steps == 2 and model.training
