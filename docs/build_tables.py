@@ -13,16 +13,21 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- options -->  ...  <!-- /options -->                                results/options.csv
     <!-- defer -->  ...  <!-- /defer -->                                    results/defer.csv
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
+    <!-- crossfit: mean | SET ... | OTHER [| ROW; ...] -->  ...  <!-- /crossfit -->    results/crossfit.csv: measures,
+                                                          paired by draw with OTHER, with 95 % intervals
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
     <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
 ``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs),
-``val`` (mean on the validation split), ``n`` or ``paper`` (the mean that the paper prints). ``below`` is OTHER - ROW
-and ``above`` ROW - OTHER, paired by seed: their mean, or ``interval``, ``both``, ``least`` and ``most`` (of the seeds).
-``times`` is the ratio of the means. OTHER may be ``paper``, its printed mean. DIGITS is 2 unless it is said.
+``val`` (mean on the validation split), ``accuracy`` (100 - mean, of errors), ``n`` or ``paper`` (the mean that the
+paper prints). ``below`` is OTHER - ROW and ``above`` ROW - OTHER, paired by seed: their mean, or ``interval``,
+``both``, ``least`` and ``most`` (of the seeds). ``times`` is the ratio of the means. OTHER may be ``paper``, its
+printed mean.
+DIGITS is 2 unless it is said.
 
-Of the other files a number is ``FILE | TASK | METHOD OPTIONS [| below or above METHOD OPTIONS] [| .DIGITS]``: the
+Of ``crossfit.csv`` a number is ``crossfit | SET | ROW | MEASURE [| above ROW]``: a mean in %, or a difference with its
+interval. Of the other files it is ``FILE | TASK | METHOD OPTIONS [| below or above METHOD OPTIONS] [| .DIGITS]``: the
 validation accuracy of the last epoch, or a difference of two.
 
 It fills the head of each recipe in ``src/longtail/paper`` (result, time, hardware, command), and writes
@@ -46,9 +51,10 @@ import recipe_heads  # noqa: E402
 from measured import Results, interval, read, with_spread  # noqa: E402
 from method_measurements import measurements  # noqa: E402
 
+from crossfit import crossfit_number, crossfit_table  # noqa: E402
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start|checks|data"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|checks|data"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -124,6 +130,8 @@ def number(results: Results, text: str) -> str:
         return rounded(float(cell["std"]) / math.sqrt(int(cell["n"])), digits)
     if what == "paper":
         return rounded(_printed(cell), digits)
+    if what == "accuracy":
+        return rounded(100 - float(cell["mean"]), digits)
     if what in ("mean", "std"):
         return rounded(float(cell[what]), digits)
     if what == "n":
@@ -224,6 +232,8 @@ def fill(text: str, root: Path = ROOT) -> str:
             table = checks_table()
         elif kind == "data":
             table = data_table()
+        elif kind == "crossfit":
+            table = crossfit_table(arguments, markdown, root / "results" / "crossfit.csv")
         elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()
@@ -241,7 +251,10 @@ def fill(text: str, root: Path = ROOT) -> str:
     def inline(match: re.Match[str]) -> str:
         opening, arguments, _, closing = match.groups()
         try:
-            found = ablation(root / "results", arguments) if "|" in arguments else number(results, arguments)
+            if arguments.startswith("crossfit |"):
+                found = crossfit_number(arguments, root / "results" / "crossfit.csv")
+            else:
+                found = ablation(root / "results", arguments) if "|" in arguments else number(results, arguments)
         except (KeyError, ValueError, ZeroDivisionError) as error:
             raise SystemExit(f"results/*.csv hold no number {arguments!r} ({error!r})") from error
         return f"{opening}{found}{closing}"

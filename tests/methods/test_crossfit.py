@@ -14,7 +14,7 @@ from longtail.evenness import geometric_mean
 from longtail.features import fit_linear, folds_of, out_of_fold
 from longtail.losses import LogitAdjustedLoss
 from longtail.methods import ClassStats, get_method
-from longtail.methods._crossfit import EXPONENTS, _climbed
+from longtail.methods._crossfit import EXPONENTS, climbed
 from longtail.training.files import json_text
 from longtail.training.jobs import comparison_jobs
 
@@ -113,9 +113,9 @@ def test_the_exponent_is_the_best_out_of_fold_of_those_tried(post_hoc, aim):
 
 def test_the_climb_finds_the_top_of_every_single_hill_and_asks_no_more_than_it_must():
     for top in EXPONENTS:
-        best, scores = _climbed(lambda tau, top=top: -abs(EXPONENTS.index(tau) - EXPONENTS.index(top)))
+        best, scores = climbed(lambda tau, top=top: -abs(EXPONENTS.index(tau) - EXPONENTS.index(top)))
         assert best == top and len(scores) <= len(EXPONENTS)
-    assert _climbed(lambda tau: 0.5) == (1.0, {1.0: 0.5, 1.15: 0.5, 0.75: 0.5})
+    assert climbed(lambda tau: 0.5) == (1.0, {1.0: 0.5, 1.15: 0.5, 0.75: 0.5})
 
 
 def test_balanced_classes_keep_the_exponent_1():

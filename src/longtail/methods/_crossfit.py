@@ -17,7 +17,7 @@ from longtail.functional import correct_counts, log_prior
 from longtail.losses import LogitAdjustedLoss
 from longtail.methods.base import ClassStats, Criterion, Parts
 
-__all__ = ["EXPONENTS", "Aim", "check_exponent", "cross_fit", "scored", "with_exponent"]
+__all__ = ["EXPONENTS", "Aim", "check_exponent", "climbed", "cross_fit", "scored", "with_exponent"]
 
 Aim = Literal["mean", "floor"]
 """What is made large: the mean over the classes, or how the worst of them fare."""
@@ -115,7 +115,7 @@ def _choose(stats: ClassStats, *, aim: Aim, post_hoc: bool) -> tuple[float, str]
         scores = {tau: scored(logits - tau * prior, stats, aim) for tau in EXPONENTS}
         best = max(scores, key=lambda tau: (scores[tau], -abs(tau - 1)))
     else:
-        best, scores = _climbed(
+        best, scores = climbed(
             lambda tau: scored(
                 out_of_fold(stats, LogitAdjustedLoss(stats.class_counts, tau=tau), option="tau='cv'"), stats, aim
             )
@@ -124,7 +124,7 @@ def _choose(stats: ClassStats, *, aim: Aim, post_hoc: bool) -> tuple[float, str]
     return best, f"tau {best:g} chosen out of fold by the {_WORDS[aim]} (%: {rivals})"
 
 
-def _climbed(score: Callable[[float], float]) -> tuple[float, dict[float, float]]:
+def climbed(score: Callable[[float], float]) -> tuple[float, dict[float, float]]:
     """The top of a hill of scores over `EXPONENTS`, climbed from 1, and the scores that were asked for."""
     start = EXPONENTS.index(1.0)
     scores = {1.0: score(1.0)}
