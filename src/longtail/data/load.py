@@ -148,6 +148,8 @@ def load_data(
         raise LongtailError(
             f"--group-by {group_by!r} looks at files, and {spec} holds rows: give them in group, or none"
         )
+    if record is not None and copies is None and group_by == "auto":
+        group_by = None  # nothing is cut
     by_near = copies is not None and group_by in (None, "auto") and raw.splits["train"].groups is None
     if path is not None and ("group_by" in entry.options or raw.splits["train"].groups is not None):
         raw.notes += group_splits(raw.splits, group_by, path, near=copies)

@@ -7,7 +7,8 @@ that stand in for films and bursts, and on plain sets; the figures are in ``docs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from longtail import activity
+from longtail.data.base import Split
+from longtail.data.copies import NearCopies
 from longtail.errors import LongtailError
+from longtail.features.kept import Kept
 
-__all__ = ["ALIKE", "COPY", "TOGETHER", "best_matches", "near_groups"]
+__all__ = ["ALIKE", "COPY", "TOGETHER", "best_matches", "near_copies", "near_groups"]
 
 ALIKE = 0.65
 """Cosine from which two pictures of one class belong to one group."""
@@ -108,6 +113,43 @@ def best_matches(x: Tensor, apart: Tensor, *, threshold: float = COPY, block: in
                 better = exact > best[a]
                 best[a[better]], match[a[better]] = exact[better], b[better]
     return match, best.masked_fill(match < 0, math.nan)
+
+
+def near_copies(splits: Mapping[str, Split], rows: Mapping[str, Tensor], kept: Kept | None = None) -> NearCopies:
+    """What the features of the given splits tell of near copies.
+
+    Args:
+        splits: Of files.
+        rows: The features of each, ``[N, D]``.
+        kept: Keeps the answer; None: it is found anew.
+    """
+    keys = [str(key) for split in splits.values() for key in split.images]
+    x, labels = torch.cat([rows[name] for name in splits]), torch.cat([split.labels for split in splits.values()])
+    part = torch.cat([torch.full((len(split),), k) for k, split in enumerate(splits.values())])
+
+    def find() -> dict[str, list[Any]]:
+        activity.now(f"looking for near copies among {len(x)} {splits['train'].item}s")
+        groups = near_groups(x, labels)
+        several = torch.bincount(groups)[groups] > 1
+        return {
+            "groups": torch.where(several, groups, -1).tolist(),
+            "copies": _pairs(*best_matches(x, part)) if len(splits) > 1 else [],
+            "mixed": _pairs(*best_matches(x, labels)),
+        }
+
+    found = find() if kept is None else kept.value("near-copies", find)
+    return NearCopies(
+        groups={key: f"near copies {g}" for key, g in zip(keys, found["groups"], strict=True) if g >= 0},
+        copies=[(keys[a], keys[b]) for a, b in found["copies"]],
+        mixed=[(keys[a], keys[b]) for a, b in found["mixed"]],
+    )
+
+
+def _pairs(match: Tensor, cosine: Tensor) -> list[tuple[int, int]]:
+    """Rows with their matches, each pair once, the most similar first."""
+    rows = (match >= 0).nonzero().flatten()
+    rows = rows[cosine[rows].argsort(descending=True, stable=True)]
+    return list(dict.fromkeys((min(a, b), max(a, b)) for a, b in zip(rows.tolist(), match[rows].tolist(), strict=True)))
 
 
 class _Units:

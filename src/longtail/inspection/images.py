@@ -18,6 +18,7 @@ from longtail.data.copies import copy_notes
 from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.functional.counting import confusion_cells
+from longtail.inspection.groups import draw_groups
 from longtail.metrics._confusion import Confusion
 from longtail.palette import BLUE, ORANGE, VERMILION
 from longtail.shots import FEW, MANY, classes_by_shot
@@ -87,6 +88,9 @@ def describe_images(
     if picture is not None:
         _draw(data, accuracy, picture)
         yield f"picture: {picture}"
+        beside = picture.with_name(f"{picture.stem}-groups{picture.suffix}")
+        if not data.train.are_vectors and draw_groups(data, beside):
+            yield f"picture of groups: {beside}"
         from longtail.lettering import lettering_note
 
         for note in lettering_note(data.class_names if data.num_classes <= 40 else ()):

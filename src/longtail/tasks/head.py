@@ -25,6 +25,7 @@ from longtail.features.store import digests_of, size_in_words
 from longtail.functional import log_prior
 from longtail.methods import ClassStats, Method
 from longtail.models import create_model
+from longtail.tasks.near import NearByFeatures
 from longtail.tasks.vectors import VectorModel, VectorTask
 
 __all__ = ["HeadTask", "WholeModel"]
@@ -89,15 +90,16 @@ class HeadTask(VectorTask):
     ) -> HeadTask:
         """The task of a configuration, for process ``rank`` of ``world``: features that are missing are computed."""
         assert config.model and config.image_size
-        data = cls.look_at(config, rank=rank, record=record, whole=whole)
         network = frozen_network(config.model, config.weights, config.image_size, str(device))
         folder = Path(config.feature_cache).expanduser() if config.feature_cache else None
         told = list(network.notes)
+        near = None if whole else NearByFeatures(config, network, folder, told.append)
+        data = cls.look_at(config, rank=rank, record=record, whole=whole, near=near)
         store = network.store(folder, data, told.append)
         splits = {name: getattr(data, name) for name in ("train", "val", "test", "select")}
         marks = {name: digests_of(split) for name, split in splits.items() if split is not None}
         raw = {name: network.rows(store, splits[name], own, data) for name, own in marks.items()}
-        total, computed = sum(map(len, raw.values())), store.computed
+        total, computed = sum(map(len, raw.values())), store.computed + (near.computed if near else 0)
         kept = Kept(store.folder, key_of(marks["train"], data.train.labels, group_numbers(data.train)))
         activity.now("choosing features by cross-validation on the training images")
         frozen = _choose(config, network, raw["train"], data, kept)

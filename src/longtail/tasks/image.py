@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from longtail import runfolder
 from longtail.advice import Finding
 from longtail.config import DataOptions, RunConfig
 from longtail.data import Loader, inspect_data, load_data, make_loader, suggest_workers
 from longtail.data.base import ImageData
-from longtail.data.catalogue import Entry, known
+from longtail.data.catalogue import Entry, find_entry, known
+from longtail.data.copies import Near
 from longtail.data.loader import Batch, usable_cpus, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.data.splits import sample_numbers
@@ -111,9 +113,16 @@ class ImageTask(Task):
         return settle_start(config, dict(entry.training), photographs=entry.photographs)
 
     @classmethod
-    def read(cls, config: RunConfig, *, record: SplitRecord | None = None, whole: bool = False) -> ImageData:
+    def read(
+        cls,
+        config: RunConfig,
+        *,
+        record: SplitRecord | None = None,
+        whole: bool = False,
+        near: Near | None = None,
+    ) -> ImageData:
         """The data of a configuration, see `load_data`."""
-        return load_data(config.data, **config.keywords(cls.options), record=record, whole=whole)
+        return load_data(config.data, **config.keywords(cls.options), record=record, whole=whole, near=near)
 
     @classmethod
     def load(
@@ -144,11 +153,21 @@ class ImageTask(Task):
         )
 
     @classmethod
-    def look_at(cls, config: RunConfig, *, rank: int = 0, record: SplitRecord | None, whole: bool) -> ImageData:
+    def look_at(
+        cls,
+        config: RunConfig,
+        *,
+        rank: int = 0,
+        record: SplitRecord | None,
+        whole: bool,
+        near: Near | None = None,
+    ) -> ImageData:
         """The data of a configuration as its network expects them; the first process downloads."""
         config = dataclasses.replace(config, download=config.download and rank == 0)
         assert config.model
-        data = with_look(cls.read(config, record=record, whole=whole), preprocess_of(config.model, config.weights))
+        data = with_look(
+            cls.read(config, record=record, whole=whole, near=near), preprocess_of(config.model, config.weights)
+        )
         if data.num_classes < 2 and not whole:
             raise LongtailError(
                 f"{config.data} has the one class {data.class_names[0]!r}: a classifier needs at least two"
@@ -385,11 +404,19 @@ class ImageTask(Task):
         from longtail.data.listed import counts_of_lists
         from longtail.inspection.images import describe_images
 
+        near, told = None, list[str]()
+        if options.group_by == "auto" and find_entry(data).photographs:
+            from longtail.tasks.near import near_of_data
+
+            kept = Path("runs") / runfolder.FEATURES  # where a run looks for them
+            near = near_of_data(data, bit_depth=options.bit_depth, folder=kept, note=told.append)
+            told += near.network.notes
         try:
-            content = load_data(data, **options.keywords(cls.options))
+            content = load_data(data, **options.keywords(cls.options), near=near)
         except LongtailError:
             yield from counts_of_lists(data)  # what is known although files are missing
             raise
+        yield from (f"note: {note}" for note in told)
         yield from describe_images(content, picture=picture, verify=verify, found=found)
 
     def _per_class(self, confusion: Tensor) -> list[dict[str, Any]]:
