@@ -32,7 +32,7 @@ def test_random_weights_and_files_have_the_defaults_that_they_always_had(name: s
         model = entry.training["model"]
         config = resolve(RunConfig(data=f"{name}:x", task=entry.task, weights=weights, model=model, tune="all"))
         assert all(getattr(config, field) is None for field in NEW)
-        for field in ("epochs", "batch_size", "lr", "weight_decay", "schedule", "image_size"):
+        for field in {"epochs", "batch_size", "lr", "weight_decay", "schedule", "image_size"} & entry.training.keys():
             assert getattr(config, field) == entry.training[field], field
 
 
@@ -107,3 +107,8 @@ def test_a_transformer_is_tuned_by_layers_and_goes_on_to_the_same_bytes(tmp_path
     depth = len(model.blocks)
     assert scales == pytest.approx([0.1 * 0.75**k for k in range(depth + 1, 0, -1)] + [1.0])
     assert {group["weight_decay"] for group in groups} == {0.0, config.weight_decay or 0.05}
+
+
+def test_clips_keep_the_batches_of_their_data_set() -> None:
+    config = resolve(RunConfig(data="clips:x", task="video", model="r3d_18", weights="pretrained"))
+    assert (config.batch_size, config.optimizer) == (CATALOGUE["clips"].training["batch_size"], "sgd")

@@ -65,6 +65,11 @@ class AdapterTask(ImageTask):
         shape = [2, self.channels, *frames, self.image_size, self.image_size]
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         add_adapters(model, head, kind=self.adapter, rank=self.rank_of_adapter, images=images)
+        learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        every = sum(p.numel() for p in model.parameters())
+        told = f"{self.adapter} of rank {self.rank_of_adapter}: {learned:,} of {every:,} parameters are trained"
+        notes: Any = model.notes
+        model.notes = [*notes, told]  # type: ignore[assignment]
         return model.to(self.device), head
 
     def written(self, model: nn.Module) -> contextlib.AbstractContextManager[dict[str, Tensor]]:

@@ -59,14 +59,19 @@ def fine_tuning_defaults(config: RunConfig, model: str) -> dict[str, Any]:
     """
     if config.tune == "adapter":
         adapter = "adaptformer" if kind_of(model) == "vit" else "lora"
-        return _ADAPTER | {"adapter": adapter, "adapter_rank": ADAPTER_RANK}
+        return _for_task(config, _ADAPTER | {"adapter": adapter, "adapter_rank": ADAPTER_RANK})
     own = _BY_KIND[kind_of(model)]
     if config.optimizer not in (None, own["optimizer"]):
         own = _BY_KIND["resnet" if config.optimizer == "sgd" else "other"]
     defaults = _ALL | own
     if not model.lower().startswith("timm/"):  # torchvision's do not tell their layers
         defaults.pop("layer_decay", None)
-    return defaults | {"backbone_lr": float(f"{(config.lr or defaults['lr']) / 10:.6g}")}
+    return _for_task(config, defaults) | {"backbone_lr": float(f"{(config.lr or defaults['lr']) / 10:.6g}")}
+
+
+def _for_task(config: RunConfig, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Batches of clips are those of the data set: one holds as many pixels as a batch of images."""
+    return {k: v for k, v in defaults.items() if k != "batch_size" or config.task != "video"}
 
 
 def from_scratch_with_adamw(*, boxes: bool) -> dict[str, Any]:
