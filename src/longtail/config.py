@@ -131,7 +131,7 @@ class RunConfig(DataOptions):
         final: Which weights ``metrics.json`` judges: those of the best epoch on the selection split, or the last ones.
         workers: Processes that read image files; ignored for data held in memory.
         compile: Compile the model with ``torch.compile``.
-        trackers: Trackers beside the CSV files: ``tensorboard``.
+        trackers: Trackers beside the CSV files: ``tensorboard``, ``wandb``, ``mlflow``.
     """
 
     data: str = "digits"
@@ -170,7 +170,7 @@ class RunConfig(DataOptions):
     final: Literal["best", "last"] = "best"
     workers: int | None = None
     compile: bool = False
-    trackers: tuple[Literal["tensorboard"], ...] = ()
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
     def __post_init__(self) -> None:
         def check(ok: bool, message: str) -> None:

@@ -186,7 +186,7 @@ def test_a_configuration_file_is_read_as_it_was_written(tmp_path):
         ({"milestones": "160"}, "--milestones is '160': it must be a list, each a whole number"),
         ({"milestones": [1, 2.5]}, "must be a list, each a whole number"),
         ({"method_kwargs": {"tau": 1}}, "--method-kwargs is"),
-        ({"trackers": ["wandb"]}, "must be a list, each tensorboard"),
+        ({"trackers": ["comet"]}, "must be a list, each one of tensorboard, wandb, mlflow"),
         ({"epoch": 3}, "unknown configuration key 'epoch'"),
     ],
     ids=str,

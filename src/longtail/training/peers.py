@@ -14,18 +14,23 @@ import selectors
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from longtail.errors import LongtailError, Terminated, message_of
 
-__all__ = ["Peers", "meet"]
+__all__ = ["Peers", "check_shared", "meet"]
 
 GRACE = 20.0
 """Seconds that a process has to end by itself once another has ended: then it is ended, wherever it waits."""
+_SEEN = 10.0
+"""Seconds that a file of process 0 may take to be seen on other machines."""
 _MEETING = 20.0
 """Seconds for the processes to connect; one that cannot be reached is not watched."""
 
@@ -201,3 +206,33 @@ def _kept_alive(link: socket.socket) -> socket.socket:
         if hasattr(socket, name):
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return link
+
+
+def check_shared(folder: Path) -> None:
+    """Let process 0 leave a mark in the run folder, and all others look for it; every process must call this.
+
+    Raises:
+        LongtailError: on all processes, if one does not see it: on another machine, or in another working directory.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return
+    name: list[Any] = [f".{secrets.token_hex(8)}.tmp"]
+    if dist.get_rank() == 0:
+        (folder / name[0]).write_bytes(b"")
+    try:
+        dist.broadcast_object_list(name, 0)
+        mark, seen = folder / name[0], True
+        until = time.monotonic() + _SEEN
+        while not (seen := mark.exists()) and time.monotonic() < until:
+            time.sleep(0.1)
+        places: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(places, None if seen else f"{socket.gethostname()}:{folder.absolute()}")
+    finally:
+        if dist.get_rank() == 0:
+            (folder / name[0]).unlink(missing_ok=True)
+    for rank, place in enumerate(places):
+        if place is not None:
+            raise LongtailError(
+                f"process {rank} finds no folder of this run at {place}: give --out as a whole path, on a file system "
+                "that all machines share"
+            )

@@ -20,7 +20,7 @@ from longtail.tasks.find import task_class
 from longtail.training.ending import Ending
 from longtail.training.folder import RunFolder, method_of
 from longtail.training.loop import Loop as _Loop
-from longtail.training.peers import meet
+from longtail.training.peers import check_shared, meet
 from longtail.training.progress import Progress
 from longtail.training.recipes import resolve
 from longtail.training.setup import make_accelerator, make_task
@@ -100,6 +100,7 @@ def _train(
         loop = _Loop(config, folder, accelerator, task, method, progress, record, ending)
         accelerator.wait_for_everyone()  # from here on something is written: all processes got so far
         with folder.claimed(config, method) if main else contextlib.nullcontext(), ending.heard():
+            check_shared(folder.path)
             metrics = loop.conclude(loop.run())
     finally:
         progress.stop()
