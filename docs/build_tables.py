@@ -209,13 +209,15 @@ def checks_table() -> str:
 
 def data_table() -> str:
     """One line a data set of the catalogue."""
+    from longtail.config import RunConfig
     from longtail.data.catalogue import CATALOGUE
+    from longtail.training.recipes import resolve
 
     lines = ["| `DATA` | what it is | `--task` | default network, pixels, epochs |", "|---|---|---|---|"]
     for entry in CATALOGUE.values():
-        size = entry.training.get("image_size", "-")  # rows of features have none
-        network = f"`{entry.training['model']}`, {size}, {entry.training['epochs']}"
         name = f"{entry.name}:{entry.place}" if entry.place else entry.name
+        run = resolve(RunConfig(data=name, task=entry.task))
+        network = f"`{run.model}`, {run.image_size or '-'}, {run.epochs}"  # rows of features have no size
         lines.append(f"| `{name}` | {entry.about} | `{entry.task}` | {network} |")
     return "".join(f"{line}\n" for line in lines).replace(":[DIR]", "[:DIR]")
 

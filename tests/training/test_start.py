@@ -24,14 +24,15 @@ from longtail.cli import main
 from longtail.config import RunConfig
 from longtail.data import load_data
 from longtail.data.catalogue import CATALOGUE
-from longtail.tasks.start import DEFAULT_MODEL, PHOTOGRAPHS_TUNE
+from longtail.errors import LongtailError
+from longtail.tasks.start import DEFAULT_DETECTOR, DEFAULT_MODEL, PHOTOGRAPHS_TUNE
 from longtail.training.configfile import read_config
 from longtail.training.export import export
 from longtail.training.folder import RunFolder
 from longtail.training.recipes import resolve
 
 PHOTOGRAPHS = ("folder:photos", "lists:photos", "csv:table.csv", "hf:someone/pets")
-OTHERS = ("digits", "cifar100", "imagenet-lt:x", "moving-digits", "clips:x", "coco:x")
+OTHERS = ("digits", "cifar100", "imagenet-lt:x", "moving-digits", "clips:x", "lvis:x", "shapes-lt")
 QUICK = "--method ce --epochs 1 --batch-size 8 --lr 0.01 --workers 0 --device cpu".split()
 
 
@@ -61,6 +62,29 @@ def test_other_data_start_from_random_weights(data: str) -> None:
         task = "detect" if entry.boxes else "classify"
         found = started(data, weights=weights, task=task)
         assert found == (entry.training["model"], None, "all", entry.training["image_size"])
+
+
+@pytest.mark.parametrize("data", ["coco:x", "yolo:x", "voc:x", "labelme:x"])
+def test_photographs_with_boxes_start_from_the_same_backbone(data: str) -> None:
+    for weights in (None, "auto", "pretrained"):
+        assert started(data, weights=weights, task="detect") == (DEFAULT_DETECTOR, "pretrained", "all", 800)
+    masks = started(data, task="segment")
+    assert masks == (f"maskrcnn:{DEFAULT_MODEL}", "pretrained", "all", 800)
+    assert started(data, weights="none", task="detect") == ("fasterrcnn_resnet50_fpn", None, "all", 800)
+    own = started(data, model="fasterrcnn_resnet10_fpn", task="detect")
+    assert own == ("fasterrcnn_resnet10_fpn", None, "all", 800)
+    assert started(data, model="fasterrcnn_resnet50_fpn", task="detect")[1] == "pretrained"
+
+
+def test_clips_start_from_published_weights_where_their_network_has_some() -> None:
+    assert started("clips:x", model="r3d_18") == ("r3d_18", "pretrained", "all", 112)
+    assert started("clips:x", model="r3d_18", weights="none") == ("r3d_18", None, "all", 64)
+    assert started("egtea:x", model="r3d_18") == ("r3d_18", None, "all", 224)  # a set of the paper
+
+
+def test_what_boxes_cannot_tune_is_refused() -> None:
+    with pytest.raises(LongtailError, match="--tune head means nothing to --task detect"):
+        started("coco:x", task="detect", tune="head")
 
 
 def test_pretrained_without_a_model_is_the_default_where_the_usual_one_has_no_weights() -> None:

@@ -374,6 +374,7 @@ register(
         frames=FRAMES,
         options=_VIDEO | _CUTS | _COLUMNS | {"group_by"},
         training=_TRAIN_CLIPS | {"image_size": 64, "epochs": 30, "batch_size": 8, "lr": 0.02},
+        photographs=True,
     )
 )
 register(
@@ -436,6 +437,7 @@ for _name, _place, _about, _source, _files in (
             arguments={"name": _name, "source": f"longtail.data.{_source}"} | ({"files": _files} if _files else {}),
             options=_BOXES,
             training=_TRAIN_BOXES,
+            photographs=_name != "lvis",
         )
     )
 register(

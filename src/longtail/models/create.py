@@ -208,7 +208,7 @@ def _load(model: nn.Module, name: str, weights: str | Path) -> tuple[PretrainedW
     if published is None:
         raise LongtailError(
             f"there are no published weights of {name}: give --weights FILE or none, or another --model, such as "
-            "timm/tf_efficientnet_lite0, whose weights are on this machine"
+            + ("r3d_18" if takes_clips(name) else "timm/tf_efficientnet_lite0, whose weights are on this machine")
         )
     file, start = fetch_url(published.url, model=name), {id(p): p.detach().clone() for p in final.parameters()}
     load_weights(model, file, final)

@@ -1,7 +1,8 @@
-"""`create_detector`: torchvision's Faster and Mask R-CNN by name, at any size, with weights from a local file."""
+"""`create_detector`: torchvision's Faster and Mask R-CNN by name, at any size, on its backbones or on timm's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from longtail.errors import LongtailError
+from longtail.models import from_timm
+from longtail.models.from_timm import PREFIX, is_timm, timm_has_weights
+from longtail.models.pretrained import (
+    EMBEDDED,
+    PRETRAINED,
+    PretrainedWeights,
+    fetch_url,
+    sha256_of,
+    torchvision_weights,
+)
+from longtail.models.pyramid import residual_pyramid, timm_pyramid
 from longtail.models.weights import read_weights
 
-__all__ = ["box_classifier", "create_detector", "list_detectors"]
+__all__ = ["architecture_of", "box_classifier", "create_detector", "has_published", "list_detectors"]
 
 _BACKBONES = ("resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet101_fpn")
 _SMALL = 400
@@ -33,6 +45,7 @@ def create_detector(
     image_size: int = 800,
     weights: str | Path | None = None,
     frozen_norm: bool = False,
+    args: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build a detector for C classes and the background.
@@ -44,13 +57,18 @@ def create_detector(
     Args:
         name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``; the same with ``resnet101_fpn``, or with
             ``resnet18_fpn`` and a mask head of two narrow layers; or with ``resnet10_fpn`` (a block a stage), where the
-            pyramid and the heads are narrow too, which learns small images on a CPU in minutes.
+            pyramid and the heads are narrow too, which learns small images on a CPU in minutes. Or
+            ``fasterrcnn:timm/NAME``, ``maskrcnn:timm/NAME``: a pyramid on any network of timm that has maps of strides
+            4, 8, 16 and 32; below 400 pixels it and the heads are narrow.
         num_classes: C, without the background.
         image_size: Shorter side in pixels to which images are brought; the longer one is at most 5 / 3 of it.
         weights: File of a detector of the same kind with any classes (such as torchvision's for COCO: what depends on
-            the classes then starts anew), or of its backbone as a classifier. What it says is kept in ``notes``.
+            the classes then starts anew), or of its backbone as a classifier; or ``pretrained``: torchvision's for
+            COCO, where it has some, else those of the backbone as a classifier. The model tells whose they are in
+            ``weights_info``, and what is to be known in ``notes``.
         frozen_norm: Frozen batch normalisation without a file, for weights that are loaded later; the model says in
             ``frozen_norm`` what it has.
+        args: Of the constructor of a backbone of timm.
         **options: Of torchvision's `FasterRCNN` and `MaskRCNN`.
 
     Returns:
@@ -66,18 +84,29 @@ def create_detector(
     from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
     from torchvision.ops import FrozenBatchNorm2d
 
-    kind, _, backbone = name.lower().partition("rcnn_")
-    if kind not in ("faster", "mask") or backbone not in _BACKBONES:
-        raise LongtailError(f"unknown detector {name!r}: known are {', '.join(list_detectors())}")
+    kind, backbone = _parts(name)
     if num_classes < 1 or image_size < 32:
         raise LongtailError(f"{num_classes} classes at {image_size} pixels: it takes a class and 32 pixels at least")
-    given = read_weights(Path(weights)) if weights else {}
-    published = frozen_norm or any(key.endswith("running_mean") for key in given)
-    norm = FrozenBatchNorm2d if published else partial(nn.GroupNorm, 16)
-    narrow = backbone == "resnet10_fpn"
-    body = _pyramid(backbone.removesuffix("_fpn"), norm, channels=64 if narrow else 256)
-    for layer, parameter in body.body.named_parameters():
-        parameter.requires_grad_(not published or layer.startswith(("layer2", "layer3", "layer4")))
+    timm, narrow = is_timm(backbone), backbone == "resnet10_fpn"
+    file, info = _published(name, backbone) if weights == PRETRAINED and not timm else (weights, None)
+    given = read_weights(Path(file)) if file and file != PRETRAINED else {}
+    published = frozen_norm or weights == PRETRAINED or any(key.endswith("running_mean") for key in given)
+    narrow = narrow or (timm and image_size < _SMALL)
+    channels, notes = 64 if narrow else 256, list[str]()
+    if timm:
+        of_detector = any(key.startswith("backbone.") for key in given)
+        start = None if of_detector else file
+        body, info, notes = timm_pyramid(backbone, frozen=published, channels=channels, weights=start, args=args)
+        given = given if of_detector else {}
+        if info is not None and info.preprocess is not None:
+            look = info.preprocess
+            options = {"image_mean": list(look.mean), "image_std": list(look.std)} | options
+    else:
+        notes = [f"{name} starts from {info.name} ({info.licence})"] if info is not None else []
+        norm = FrozenBatchNorm2d if published else partial(nn.GroupNorm, 16)
+        body = residual_pyramid(backbone.removesuffix("_fpn"), norm, channels=channels)
+        for layer, parameter in body.body.named_parameters():
+            parameter.requires_grad_(not published or layer.startswith(("layer2", "layer3", "layer4")))
     settings: dict[str, Any] = {
         "min_size": image_size,
         "max_size": round(image_size * 5 / 3),
@@ -96,29 +125,16 @@ def create_detector(
     if narrow:
         model.roi_heads.box_head = TwoMLPHead(body.out_channels * 7**2, 256)
         model.roi_heads.box_predictor = FastRCNNPredictor(256, num_classes + 1)
-    if kind == "mask" and backbone in ("resnet10_fpn", "resnet18_fpn"):
+    if kind == "mask" and (narrow or backbone == "resnet18_fpn"):
         model.roi_heads.mask_head = MaskRCNNHeads(body.out_channels, (64, 64), 1)
         model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, num_classes + 1)
     heads: list[Any] = [model.rpn.head, model.roi_heads.box_predictor]
     for head in heads:
         head.register_forward_hook(_in_full_precision)
     model.frozen_norm = published  # type: ignore[assignment]
-    model.notes = _load(model, Path(weights), given) if weights else []  # type: ignore[assignment]
+    model.notes = notes + (_load(model, Path(str(file)), given) if given else [])  # type: ignore[assignment]
+    model.weights_info = info  # type: ignore[assignment]
     return model
-
-
-def _pyramid(name: str, norm: Any, *, channels: int) -> Any:
-    """A residual network with a feature pyramid on its four stages."""
-    import torchvision
-    from torchvision.models.detection.backbone_utils import BackboneWithFPN
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    if name == "resnet10":
-        network = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm)
-    else:
-        network = getattr(torchvision.models, name)(weights=None, norm_layer=norm)
-    stages = {f"layer{k + 1}": str(k) for k in range(4)}
-    return BackboneWithFPN(network, stages, [network.inplanes // 8 * 2**k for k in range(4)], channels)
 
 
 def _in_full_precision(module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -126,6 +142,50 @@ def _in_full_precision(module: nn.Module, inputs: Any, output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
     return type(output)(_in_full_precision(module, inputs, value) for value in output)
+
+
+def architecture_of(name: str) -> dict[str, Any] | None:
+    """What rebuilds a detector without the folder or the hub that described its backbone: ``name`` and ``args``."""
+    kind, backbone = _parts(name)
+    described = from_timm.architecture_of(backbone) if is_timm(backbone) else None
+    return described and described | {"name": f"{kind}rcnn:{described['name']}"}
+
+
+def has_published(name: str) -> bool:
+    """Whether there are published weights of a detector or of its backbone."""
+    _, backbone = _parts(name)
+    return timm_has_weights(backbone) if is_timm(backbone) else _torchvision_start(name, backbone) is not None
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """``faster`` or ``mask``, and the backbone."""
+    kind, colon, backbone = name.partition(":")
+    if not colon:
+        kind, _, backbone = name.lower().partition("_")
+    kind = kind.lower().removesuffix("rcnn")
+    if kind not in ("faster", "mask") or not (is_timm(backbone) if colon else backbone in _BACKBONES):
+        raise LongtailError(
+            f"unknown detector {name!r}: known are {', '.join(list_detectors())}, fasterrcnn:timm/NAME and "
+            "maskrcnn:timm/NAME"
+        )
+    return kind, backbone
+
+
+def _torchvision_start(name: str, backbone: str) -> Any | None:
+    """torchvision's weights of the detector, else of its backbone."""
+    return torchvision_weights(name.lower()) or torchvision_weights(backbone.removesuffix("_fpn"))
+
+
+def _published(name: str, backbone: str) -> tuple[Path, PretrainedWeights]:
+    found = _torchvision_start(name, backbone)
+    if found is None:
+        raise LongtailError(
+            f"there are no published weights of {name}: give --weights FILE or none, or --model "
+            f"{name.lower().partition('_')[0]}:{PREFIX}{EMBEDDED}, whose backbone's are on this machine"
+        )
+    file = fetch_url(found.url, model=name)
+    licence = found.meta.get("license", "licence not stated by torchvision")
+    return file, PretrainedWeights(file.name, sha256_of(file), licence)
 
 
 def box_classifier(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:

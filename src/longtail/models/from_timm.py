@@ -112,7 +112,7 @@ def create_timm(
 
     Args:
         name: ``timm/NAME``, ``timm/hf-hub:...``, ``timm/local-dir:...``.
-        num_classes: C.
+        num_classes: C; 0: no classifier.
         image_size: Side of the images, for networks that are built for one.
         weights: ``pretrained``, or a file; None: random weights.
         args: Further arguments of its constructor, see `architecture_of`.
@@ -158,10 +158,11 @@ def create_timm(
         raise LongtailError(f"{info.name} is of another architecture than {name}: {reason}") from None
     if weights == PRETRAINED:
         model.reset_classifier(num_classes)  # pyright: ignore[reportCallIssue]
-        notes = [f"{name} starts from {info.name} ({info.licence}); its classifier starts from random values"]
+        new = "; its classifier starts from random values" if num_classes else ""
+        notes = [f"{name} starts from {info.name} ({info.licence}){new}"]
     elif classes != num_classes:
         model.reset_classifier(num_classes)  # pyright: ignore[reportCallIssue]
-        notes = [f"{info.name} has another classifier: {layer} starts from random values"]
+        notes = [f"{info.name} has another classifier: {layer} starts from random values"] if num_classes else []
     else:
         notes = []
     return _linear(model, num_classes), info, notes

@@ -83,6 +83,10 @@ class PretrainedWeights:
     licence: str
     preprocess: Preprocess | None = None
 
+    def told(self) -> dict[str, str]:
+        """What is written down of them: ``name``, ``sha256``, ``licence``."""
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence}
+
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: str, size: int, modified: int) -> str:

@@ -154,7 +154,7 @@ class Cell:
         kwargs = (*self.row.kwargs, *self.column.kwargs.get(self.row.method, ()))
         return RunConfig(
             **self.column.fields(scale)
-            | {"method": self.row.method, "method_kwargs": kwargs, "seed": seed, "data_seed": seed}
+            | {"method": self.row.method, "method_kwargs": kwargs, "seed": seed, "data_seed": seed, "weights": "none"}
             | fields
         )
 

@@ -248,7 +248,7 @@ class _Plan:
         if not column.downloads:
             own["download"] = False
         if column.pretrained and column.fields(self.scale)["model"] == column.model:
-            own["weights"] = self.weights.get(column.model)
+            own["weights"] = self.weights.get(column.model, "none")
         if start := self.table.start(cell):
             own["weights"] = str((self.folder(start, seed) / runfolder.LAST_WEIGHTS).resolve())
         return resolve(cell.config(seed, scale=self.scale, **{**self.fields, **own}))

@@ -13,7 +13,7 @@ __all__ = ["BOXES", "COMMON", "IMAGES", "ROWS", "Rules", "check_description"]
 
 _LARGEST = 2**20
 """Of a side in pixels, or of a number of frames: more is a damaged file."""
-OPTIONAL = ("frames", "interpolation", "architecture")
+OPTIONAL = ("frames", "interpolation", "architecture", "image_mean", "image_std")
 """Entries that versions before did not write."""
 
 
@@ -64,6 +64,10 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_look(value: Any, low: float) -> bool:
+    return _is_list(value, lambda x: _is_number(x, low, 10)) and len(value) == 3
+
+
 def _is_network(value: Any) -> bool:
     return isinstance(value, dict) and _is_text(value.get("name")) and isinstance(value.get("args"), dict)
 
@@ -95,4 +99,7 @@ BOXES: Rules = _PIXELS | {
     "rules": (lambda v: v in ("coco", "lvis"), "coco or lvis"),
     "masks": (_is_flag, "true or false"),
     "frozen_norm": (_is_flag, "true or false"),
+    "architecture": (lambda v: v is None or _is_network(v), "a network's name and args, or null"),
+    "image_mean": (lambda v: _is_look(v, -10), "three numbers"),
+    "image_std": (lambda v: _is_look(v, 1e-6), "three numbers above 0"),
 }

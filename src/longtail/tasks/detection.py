@@ -29,12 +29,14 @@ from longtail.integrations.detection import box_predictions, boxes_of_step, with
 from longtail.methods import ClassStats, Method, Parts
 from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
-from longtail.models.detectors import box_classifier, create_detector
+from longtail.models.detectors import architecture_of, box_classifier, create_detector, has_published
+from longtail.models.pretrained import PretrainedWeights
 from longtail.names import same_classes
 from longtail.prediction.drawing import beside, draw_objects
 from longtail.prediction.results import coco_results
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
 from longtail.tasks.description import BOXES, Rules
+from longtail.tasks.start import DEFAULT_DETECTOR, choose_start
 
 __all__ = ["DetectionTask", "coco_results"]
 
@@ -79,7 +81,7 @@ class DetectionTask(Task):
         options: dict[str, Any] | None = None,
     ) -> None:
         if masks and not model.lower().startswith("mask"):
-            raise LongtailError(f"{model} finds no masks: choose {model.lower().replace('faster', 'mask')}")
+            raise LongtailError(f"{model} finds no masks: choose {model.replace('faster', 'mask')}")
         self.data, self.model_name, self.image_size = data, model, image_size
         self.device, self.masks, self.seed = device, masks or model.lower().startswith("mask"), seed
         self.rank, self.world, self._of_detector = rank, world, options or {}
@@ -88,6 +90,7 @@ class DetectionTask(Task):
         self._cache: dict[tuple[str, int], Tensor] = {}
         self._cached = 0
         self._frozen_norm = False
+        self._start: dict[str, Any] = {}  # how pixels are normalised, and whose weights the detector starts from
 
     # -- ways in -------------------------------------------------------------------------------------------------------
     @classmethod
@@ -102,6 +105,13 @@ class DetectionTask(Task):
             )
         if config.task == "segment":
             defaults["model"] = defaults["model"].replace("faster", "mask")
+        if config.tune not in (None, "all"):
+            raise LongtailError(f"--tune {config.tune} means nothing to --task {config.task}: leave it out")
+        default = DEFAULT_DETECTOR.replace("faster", "mask" if config.task == "segment" else "faster")
+        model, weights = choose_start(
+            config, defaults, photographs=entry.photographs, default=default, published=has_published
+        )
+        config = dataclasses.replace(config, model=model, weights=weights)
         return config, defaults
 
     @classmethod
@@ -155,11 +165,14 @@ class DetectionTask(Task):
     @classmethod
     def restore(cls, info: Mapping[str, Any], config: RunConfig, method: Method) -> nn.Module:
         """The detector of a finished run, ready for its weights, its boxes scored as the method has it."""
+        described: Mapping[str, Any] = info.get("architecture") or {"name": info["model"], "args": None}
         model = create_detector(
-            info["model"],
+            described["name"],
+            args=described["args"],
             num_classes=len(info["class_names"]),
             image_size=info["image_size"],
             frozen_norm=info["frozen_norm"],
+            **{key: info[key] for key in ("image_mean", "image_std") if info.get(key)},
         )
         parts = method.parts(ClassStats(class_counts=info["class_counts"]["train"], task=config.task, bare=True))
         put_in(model, parts, box_classifier(model))
@@ -183,6 +196,8 @@ class DetectionTask(Task):
             "masks": self.masks,
             "model": self.model_name,
             "frozen_norm": self._frozen_norm,
+            "architecture": architecture_of(self.model_name),
+            **self._start,
         }
 
     def build_model(self, *, weights: str | None = None) -> nn.Module:
@@ -195,6 +210,10 @@ class DetectionTask(Task):
             **self._of_detector,
         )
         self._frozen_norm = model.frozen_norm
+        look: Any = model.transform
+        self._start = {"image_mean": list(look.image_mean), "image_std": list(look.image_std)}
+        if isinstance(info := model.weights_info, PretrainedWeights):
+            self._start["weights"] = info.told()
         return model.to(self.device)
 
     def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:

@@ -110,7 +110,8 @@ class ImageTask(Task):
             config = dataclasses.replace(config, task="video", frames=config.frames or entry.frames)
         elif config.task == "video":
             raise LongtailError(f"{entry.name} has no clips for --task video: known are {', '.join(known(['video']))}")
-        return settle_start(config, dict(entry.training), photographs=entry.photographs)
+        clips = entry.task == "video"
+        return settle_start(config, dict(entry.training), photographs=entry.photographs, clips=clips)
 
     @classmethod
     def read(
@@ -248,7 +249,7 @@ class ImageTask(Task):
             weights=weights,
         )
         if isinstance(info := model.weights_info, PretrainedWeights):
-            self._weights = {"name": info.name, "sha256": info.sha256, "licence": info.licence}
+            self._weights = info.told()
         last = torch.channels_last_3d if self.data.frames else torch.channels_last
         return model.to(self.device, memory_format=last)  # pyright: ignore[reportCallIssue]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from longtail.config import RunConfig
@@ -12,10 +13,12 @@ from longtail.methods.base import find_method
 from longtail.models import PRETRAINED, Preprocess, has_published, preprocess_of
 from longtail.tasks.fine_tuning import fine_tuning_defaults
 
-__all__ = ["DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "settle_start", "with_look"]
+__all__ = ["DEFAULT_DETECTOR", "DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "choose_start", "settle_start", "with_look"]
 
 DEFAULT_MODEL = "timm/tf_efficientnet_lite0"
 """Of photographs: its weights come with a package, so it is the same everywhere, with a network or without."""
+DEFAULT_DETECTOR = f"fasterrcnn:{DEFAULT_MODEL}"
+"""Of photographs with boxes."""
 PHOTOGRAPHS_TUNE = "all"
 """``--tune`` of photographs that start from published weights, unless it is said."""
 TRAINING_HEAD: dict[str, Any] = {"epochs": 30, "lr": 4.0, "schedule": "cosine", "warmup_epochs": 0}
@@ -25,8 +28,39 @@ ON_FEATURES = ("head", "features", "views", "feature_cache")
 """Fields that mean something to ``--tune head`` alone."""
 
 
+def choose_start(
+    config: RunConfig,
+    recipe: Mapping[str, Any],
+    *,
+    photographs: bool,
+    default: str,
+    published: Callable[[str], bool] = has_published,
+) -> tuple[str | None, str | None]:
+    """``model`` and ``weights`` of a run.
+
+    Args:
+        config: ``weights`` are ``auto`` (also None), ``none``, ``pretrained``, or a file.
+        recipe: What unset fields get.
+        photographs: Whether ``auto`` means published weights, for networks that have some.
+        default: The network of photographs, and of others that shall start from published weights where the usual one
+            has none.
+        published: Whether there are published weights of a network.
+
+    Returns:
+        The network, None for the recipe's; None for random weights, ``pretrained``, or a file.
+    """
+    weights, model = config.weights, config.model
+    if weights in (None, "auto"):
+        weights = PRETRAINED if photographs and published(model or default) else None
+    elif weights == "none":
+        weights = None
+    if weights == PRETRAINED and model is None:
+        model = recipe["model"] if not photographs and published(recipe["model"]) else default
+    return model, weights
+
+
 def settle_start(
-    config: RunConfig, recipe: dict[str, Any], *, photographs: bool = False
+    config: RunConfig, recipe: dict[str, Any], *, photographs: bool = False, clips: bool = False
 ) -> tuple[RunConfig, dict[str, Any]]:
     """Settle ``model``, ``weights`` and ``tune``; the size of images follows the weights.
 
@@ -34,18 +68,14 @@ def settle_start(
         config: ``weights`` are ``auto`` (also None), ``none``, ``pretrained``, or a file.
         recipe: What unset fields get.
         photographs: Whether ``auto`` means published weights, for networks that have some.
+        clips: Whether they are clips, whose networks are trained whole.
 
     Returns:
         The configuration, whose ``weights`` are None for random ones, ``pretrained``, or a file; the recipe.
     """
-    weights, model = config.weights, config.model
-    if weights in (None, "auto"):
-        weights = PRETRAINED if photographs and (model is None or has_published(model)) else None
-    elif weights == "none":
-        weights = None
-    if weights == PRETRAINED and model is None:
-        model = recipe["model"] if not photographs and has_published(recipe["model"]) else DEFAULT_MODEL
-    light = photographs and weights == PRETRAINED and not find_method(config.method).needs_weights
+    default = recipe["model"] if clips else DEFAULT_MODEL
+    model, weights = choose_start(config, recipe, photographs=photographs, default=default)
+    light = photographs and not clips and weights == PRETRAINED and not find_method(config.method).needs_weights
     tune = config.tune or (PHOTOGRAPHS_TUNE if light else "all")
     config = dataclasses.replace(config, model=model, weights=weights, tune=tune)
     look = preprocess_of(model or recipe["model"], weights)
