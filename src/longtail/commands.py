@@ -393,6 +393,53 @@ class CiteCommand:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Embed(DataOptions):
+    """Write the features that a frozen network gives of images, for features:FILE and for any other program.
+
+    The file holds x [N, D], y, class_names, split, and group and name (the file) where they are known.
+
+    Args:
+        data: Data set as ``NAME[:PATH]``.
+        out: The file: ``.npz``, ``.safetensors`` or ``.parquet``.
+        model: The network; default: the one that photographs start from.
+        weights: ``pretrained``, ``none`` or a file, as for ``train``.
+        image_size: Side in pixels of the square that the network sees; default: that of its weights.
+        features: ``levels``: the output of every stage beside what the network's classifier read; ``last``: that alone.
+        feature_cache: Folder of features that were computed before; default: ``runs/features``, where runs look.
+        device: Where to compute.
+
+    Examples:
+        longtail embed folder:photos -o photos.npz
+        longtail embed cifar100 --model resnet18 --features last -o cifar100.parquet
+    """
+
+    data: Annotated[Positional[str], _DATA]
+    out: Path | None = None
+    model: str | None = None
+    weights: str | None = None
+    image_size: int | None = None
+    features: Literal["last", "levels"] = "levels"
+    feature_cache: Path = Path("runs") / runfolder.FEATURES
+    device: Device = "auto"
+
+    def run(self) -> int:
+        if self.out is None:
+            raise LongtailError("--out is missing: name the file of the features")
+        import torch
+
+        from longtail.tasks.embed import embed
+        from longtail.training.files import check_place
+
+        check_place(self.out)
+        names = {f.name for f in dataclasses.fields(DataOptions)} | {"data", "model", "weights", "image_size"}
+        config = RunConfig(**{name: getattr(self, name) for name in names})  # pyright: ignore[reportArgumentType]
+        device = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        for line in embed(config, self.out, features=self.features, cache=self.feature_cache, device=device):
+            say(line)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
     """Write a finished run's model in a form that runs without this library.
 
@@ -452,6 +499,7 @@ COMMANDS: dict[str, type] = {
     "report": ReportCommand,
     "methods": MethodsCommand,
     "cite": CiteCommand,
+    "embed": Embed,
     "export": Export,
     "doctor": Doctor,
 }

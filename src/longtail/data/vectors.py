@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import zipfile
 from collections import Counter
@@ -23,13 +24,13 @@ from longtail.data.table import by_number
 from longtail.errors import LongtailError
 from longtail.names import brief, nfc
 
-__all__ = ["ENDINGS", "Vectors", "read_features", "read_vectors", "write_features"]
+__all__ = ["ENDINGS", "Vectors", "check_ending", "read_features", "read_vectors", "write_features"]
 
 ENDINGS = (".npz", ".safetensors", ".parquet")
 _MOST = 1 << 36
 """Bytes of an npz file, unpacked."""
 _NAMES = "class_names", "split_names", "group_names"
-_TEXTS = "class_names", "split", "group", "file"
+_TEXTS = "class_names", "split", "group", "name"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Vectors:
         class_names: The classes in their order.
         split: ``train``, ``val``, ``test`` or ``select`` of each row; None: there are no splits.
         group: What each row belongs to; empty: it is on its own. None: not known.
-        file: What each row is of; None: not known.
+        name: What each row is of, such as a file; None: not known.
     """
 
     x: Tensor
@@ -50,17 +51,17 @@ class Vectors:
     class_names: Sequence[str]
     split: Sequence[str] | None = None
     group: Sequence[str] | None = None
-    file: Sequence[str] | None = None
+    name: Sequence[str] | None = None
 
 
 def read_vectors(path: Path, *, labels: bool = True) -> Vectors:
     """Read a file of embeddings; nothing in it can run code.
 
     npz: arrays ``x [N, D]`` (floating-point or whole numbers), ``y [N]`` (whole numbers or text), and if you like
-    ``split``, ``group``, ``file`` ``[N]``, and ``class_names``, to which whole numbers in ``y`` are indices. parquet:
+    ``split``, ``group``, ``name`` ``[N]``, and ``class_names``, to which whole numbers in ``y`` are indices. parquet:
     the same as columns, ``x`` of lists. safetensors: tensors ``x`` and ``y``; ``split`` and ``group`` as whole numbers
     that index ``split_names`` and ``group_names``, which stand as JSON in the metadata, with ``class_names`` and
-    ``file``.
+    ``name``.
 
     Args:
         path: The file.
@@ -127,12 +128,23 @@ def write_features(path: Path, data: ImageData, rows: Mapping[str, Tensor]) -> N
     grouped = any(part.groups is not None and any(part.groups) for part in parts.values())
     group = [g for part in parts.values() for g in (part.groups or [""] * len(part))] if grouped else None
     listed = all(not part.in_memory for part in parts.values())
-    file = [str(key) for part in parts.values() for key in part.images] if listed else None
-    words = {"split": split} | ({"group": group} if group else {}) | ({"file": file} if file else {})
+    known = [str(key) for part in parts.values() for key in part.images] if listed else None
+    words = {"split": split} | ({"group": group} if group else {}) | ({"name": known} if known else {})
+    check_ending(path)
     writers = {".npz": _write_npz, ".safetensors": _write_safetensors, ".parquet": _write_parquet}
-    if (ending := path.suffix.lower()) not in writers:
+    writers[path.suffix.lower()](path, x, y, names, words)
+
+
+def check_ending(path: Path) -> None:
+    """Say before features are computed that they cannot be written to such a file.
+
+    Raises:
+        LongtailError: another ending, a folder that is missing, a package that is.
+    """
+    if path.suffix.lower() not in ENDINGS:
         raise LongtailError(f"--out {path}: features are written as {', '.join(ENDINGS)}")
-    writers[ending](path, x, y, names, words)
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise LongtailError(f"--out {path}: parquet files need the package pyarrow: pip install pyarrow")
 
 
 # -- what a file holds -------------------------------------------------------------------------------------------------
@@ -164,7 +176,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
     if "x" in content:
         content["x"] = content["x"].float()  # bfloat16 is none of numpy's
     content = {name: values.numpy() for name, values in content.items()}
-    for name in (*_NAMES, "file"):
+    for name in (*_NAMES, "name"):
         if name in told:
             content[name] = np.asarray(_texts(path, name, told[name]), dtype=str)
     for name in ("split", "group"):
@@ -201,7 +213,7 @@ def _parquet(path: Path) -> dict[str, Any]:
     except ImportError:
         raise LongtailError(f"{path}: parquet files need the package pyarrow: pip install pyarrow") from None
     with pyarrow.parquet.ParquetFile(path) as file:
-        wanted = [name for name in ("x", "y", "split", "group", "file") if name in file.schema_arrow.names]
+        wanted = [name for name in ("x", "y", "split", "group", "name") if name in file.schema_arrow.names]
         table = file.read(columns=wanted)
         told = (file.schema_arrow.metadata or {}).get(b"class_names")
     content: dict[str, Any] = {}
@@ -233,7 +245,7 @@ def _checked(path: Path, content: Mapping[str, np.ndarray], *, labels: bool) -> 
     x = content["x"]
     if x.ndim != 2 or x.dtype.kind not in "fiu" or 0 in x.shape:
         raise LongtailError(f"{path}: x must be numbers [N, D], not {x.dtype} {list(x.shape)}")
-    for name in ("y", "split", "group", "file"):
+    for name in ("y", "split", "group", "name"):
         if name in content and content[name].shape != x.shape[:1]:
             raise LongtailError(f"{path}: {name} has shape {list(content[name].shape)}, x has {len(x)} rows")
     with np.errstate(over="ignore"):
@@ -247,8 +259,8 @@ def _checked(path: Path, content: Mapping[str, np.ndarray], *, labels: bool) -> 
         _labels(path, content) if "y" in content else (None, _words(content.get("class_names", np.empty(0, str))))
     )
     split = _splits(path, content["split"]) if "split" in content else None
-    group, file = (_words(content[name]) if name in content else None for name in ("group", "file"))
-    return Vectors(values, y, names, split, group, file)
+    group, name = (_words(content[key]) if key in content else None for key in ("group", "name"))
+    return Vectors(values, y, names, split, group, name)
 
 
 def _labels(path: Path, content: Mapping[str, np.ndarray]) -> tuple[list[str], list[str]]:
@@ -332,17 +344,15 @@ def _write_safetensors(path: Path, x: Tensor, y: Tensor, names: list[str], words
             index = {word: k for k, word in enumerate(known)}
             tensors[name] = torch.tensor([index[word] for word in words[name]])
             about[f"{name}_names"] = known
-    if "file" in words:
-        about["file"] = list(words["file"])
+    if "name" in words:
+        about["name"] = list(words["name"])
     _write(path, lambda place: save_file(tensors, place, {key: json.dumps(value) for key, value in about.items()}))
 
 
 def _write_parquet(path: Path, x: Tensor, y: Tensor, names: list[str], words: Mapping[str, Sequence[str]]) -> None:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise LongtailError(f"--out {path}: parquet files need the package pyarrow: pip install pyarrow") from None
+    import pyarrow
+    import pyarrow.parquet
+
     rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(x.float().flatten().numpy()), x.shape[1])
     table = pyarrow.table({"x": rows, "y": [names[c] for c in y.tolist()]} | {k: list(v) for k, v in words.items()})
     table = table.replace_schema_metadata({"class_names": json.dumps(names)})

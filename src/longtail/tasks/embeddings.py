@@ -187,7 +187,7 @@ class EmbeddingTask(VectorTask):
                 problems.append(str(error))
                 continue
             told = True
-            names = own.file or [f"{path}:{row}" for row in range(len(own.x))]
+            names = own.name or [f"{path}:{row}" for row in range(len(own.x))]
             for place, part in zip(range(0, len(own.x), 4096), own.x.split(4096), strict=True):
                 with trained.autocast():
                     logits = trained.model(part.to(trained.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def near_of_data(
     entry = find_entry(data)
     config, recipe = settle_start(RunConfig(data=data, bit_depth=bit_depth), dict(entry.training), photographs=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = dataclasses.replace(config, model=config.model or recipe["model"])
     assert config.model
     network = frozen_network(config.model, config.weights, recipe["image_size"], device)
     return NearByFeatures(config, network, folder, note)
