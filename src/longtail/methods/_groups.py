@@ -35,7 +35,7 @@ def _need(method: Method) -> str:
         return trained
     if "classify" not in method.tasks:
         return boxes
-    parts = method.parts(ClassStats(class_counts=[2, 1]))
+    parts = method.parts(ClassStats(class_counts=[2, 1], bare=True))
     if getattr(parts.step, "meta_batch", None):
         return batches
     if method.needs_held_out:

@@ -141,7 +141,7 @@ class EmbeddingTask(VectorTask):
         project = nn.Linear(info["feature_width"], info["width"])
         hidden = HIDDEN if info["head"] == "mlp" else 0
         model = RowModel(project, len(info["class_names"]), hidden=hidden)
-        model.put_in(method.parts(ClassStats(class_counts=info["class_counts"]["train"])), info["head"])
+        model.put_in(method.parts(ClassStats(class_counts=info["class_counts"]["train"], bare=True)), info["head"])
         return model
 
     # -- the model -----------------------------------------------------------------------------------------------------

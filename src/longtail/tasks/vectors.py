@@ -137,9 +137,10 @@ class VectorTask(ImageTask):
 
     def stats(self, **training: Any) -> ClassStats:
         """As for images, with out-of-fold predictions of the training samples."""
-        return dataclasses.replace(super().stats(**training), out_of_fold=self._out_of_fold)
+        return dataclasses.replace(super().stats(**training), out_of_fold=functools.partial(self._out_of_fold, {}))
 
-    def _out_of_fold(self, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _out_of_fold(self, layers: dict, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Fits with one weight decay, so that criteria are compared alike, each from ``layers``, those of the last."""
         x, y = self.vectors["train"][0][:, :_COMPONENTS], self.data.train.labels.to(self.device)
         return out_of_fold(
             x,
@@ -147,7 +148,8 @@ class VectorTask(ImageTask):
             criterion,
             num_classes=self.data.num_classes,
             folds=self._folds(OUT_OF_FOLD),
-            l2=self.decay_of(criterion),
+            l2=self.decay_of(self.prior_criterion),
+            layers=layers,
         ).cpu()
 
     # -- the model -----------------------------------------------------------------------------------------------------
