@@ -41,10 +41,11 @@ bench: $(VENV)/.installed-train
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 	@echo "documentation: docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) docs/_build docs/_generated docs/methods build dist demo
+	rm -rf $(VENV) docs/_build docs/_generated docs/api docs/methods build dist demo
 
 $(VENV)/bin/python:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 none; do \

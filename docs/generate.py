@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 from pathlib import Path
 
 from longtail.commands import COMMANDS
@@ -11,7 +13,7 @@ from longtail.methods._card import for_page
 from longtail.methods._groups import TASKS, groups
 from longtail.options import Option, examples_of, options_of, summary_of
 
-__all__ = ["write_commands", "write_methods"]
+__all__ = ["write_api", "write_commands", "write_methods"]
 
 
 def method_page(method: Method) -> str:
@@ -96,6 +98,50 @@ def write_commands(folder: Path) -> None:
     for old in folder.glob("*.txt"):  # as they were printed, of former versions
         old.unlink()
     write(folder / "commands.md", "\n".join(map(command_page, COMMANDS)))
+
+
+API = {
+    "Difficulty": ("longtail", ["ClassDifficulty", "labels_of"]),
+    "Losses": ("longtail.losses", None),
+    "Samplers": ("longtail.samplers", None),
+    "Methods": ("longtail.methods", None),
+    "Metrics": ("longtail.metrics", None),
+    "Functions": ("longtail.functional", None),
+    "Data": ("longtail.data", None),
+    "Tasks": ("longtail.tasks", None),
+    "Training": ("longtail.training.run", None),
+    "Configuration": ("longtail.training.config", None),
+    "A finished run": ("longtail.training.apply", None),
+    "Boxes in models of torchvision": ("longtail.integrations.detection", None),
+    "Checks and advice": ("longtail.advice", None),
+    "Reports": ("longtail.report", None),
+    "Errors": ("longtail", ["LongtailError"]),
+}
+"""The headings of the API page: a module, and its names; None: its ``__all__``."""
+
+
+def write_api(folder: Path, pages: Path) -> None:
+    """``api.md``: the public names in groups; and a page for each."""
+    folder.mkdir(exist_ok=True)
+    pages.mkdir(exist_ok=True)
+    parts, written = [], set[str]()
+    for title, (module, names) in API.items():
+        home = importlib.import_module(module)
+        own = [name for name in names or home.__all__ if callable(getattr(home, name))]
+        for name in own:
+            kind = "class" if inspect.isclass(getattr(home, name)) else "function"
+            members = "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
+            text = f"{name}\n{'=' * len(name)}\n\n.. currentmodule:: {module}\n\n.. auto{kind}:: {name}\n{members}"
+            write(pages / f"{module}.{name}.rst", text)
+            written.add(f"{module}.{name}")
+        of = f"From `{module}`." if names is None else ""
+        lines = "\n".join(f"   {module}.{name}" for name in own)
+        listed = f"```{{eval-rst}}\n.. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{lines}\n```"
+        parts.append("\n\n".join(part for part in (f"## {title}", of, listed) if part))
+    write(folder / "api.md", "\n\n".join(parts) + "\n")
+    for old in pages.glob("*.rst"):
+        if old.stem not in written:
+            old.unlink()
 
 
 def write(path: Path, text: str) -> None:

@@ -181,7 +181,7 @@ class ClassDifficulty(nn.Module):
         difficulty.step(trained=True)
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         class_counts: Training samples of each class, ``[C]``; only ``normalize="samples"`` uses them.
         {options}
 

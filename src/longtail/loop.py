@@ -18,10 +18,10 @@ from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.held_out import Predict, answers, device_of, world
 from longtail.methods import ClassStats, Method, Stage, StepContext, get_method
+from longtail.methods._place import put_in
 from longtail.models import final_linear
 from longtail.samplers import ClassAwareSampler, EpochSampler
 from longtail.samplers.base import ClassIndex, as_tensor
-from longtail.tasks.base import put_in
 from longtail.training.order import seed_of
 from longtail.training.stage import Stages
 

@@ -102,6 +102,7 @@ def write_run(
 
     weighted = method.startswith("cdb")
     history, difficulty, weight, acting = [], [], np.ones(classes), (np.ones(classes), None)
+    best = (-1.0, 0)
     for e in range(1, epochs + 1):
         grown = 1 - math.exp(-4 * e / epochs)
         performance = np.clip(final * grown + rng.normal(0, 0.02, classes), 0, 1)
@@ -115,7 +116,9 @@ def write_run(
         loss = 2.5 * math.exp(-3 * e / epochs) + abs(rng.normal(0, 0.03)) + 0.05
         own = (bias, tau) if weighted else (None, None)
         seconds, accurate = 3.0 + rng.random(), float(performance.mean())
-        history.append(("train", e, lr, loss, accurate, *own, seconds, accurate, seconds / 10, acting[1]))
+        best = max(best, (accurate, e), key=lambda pair: pair[0])
+        since = e - best[1]
+        history.append(("train", e, lr, loss, accurate, *own, seconds, accurate, seconds / 10, acting[1], since))
         smoothed, used, acted = (performance, hard, acting[0]) if weighted else ([None] * classes,) * 3
         columns = ([e] * classes, range(classes), performance, hard, weight, performance, smoothed, used, acted)
         difficulty += zip(*columns, strict=True)

@@ -24,7 +24,7 @@ def class_orders(labels: Tensor, num_classes: int, seed: int) -> list[Tensor]:
 
     Args:
         labels: int64 ``[N]``.
-        num_classes: C.
+        num_classes: Number of classes.
         seed: The order of class c is a function of ``(seed, c)`` and of its size alone.
 
     Returns:
@@ -44,7 +44,7 @@ def cut_rows(
 
     Args:
         labels: int64 ``[N]`` of the training part.
-        num_classes: C.
+        num_classes: Number of classes.
         cuts: Name of the split to its amount, in the order of precedence.
         seed: Picks the images, never their number.
 
@@ -81,7 +81,7 @@ def cut_groups(
     Args:
         labels: int64 ``[N]`` of the training part.
         groups: int64 ``[N]``, what each image belongs to.
-        num_classes: C.
+        num_classes: Number of classes.
         cuts: As in `cut_rows`.
         seed: Picks the groups.
 
@@ -143,7 +143,7 @@ def cut_many_labels(
 
     Args:
         labels_per_image: Classes of each image's objects.
-        num_classes: C.
+        num_classes: Number of classes.
         cuts, seed: As in `cut_groups`.
         groups: int64 ``[N]``, what each image belongs to; None: each is on its own.
 

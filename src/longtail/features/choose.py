@@ -32,7 +32,7 @@ def cross_validate(
         x: Features ``[N, K]``, of `projection_of`: the first components are the largest.
         y: Class indices ``[N]``.
         criterion: ``criterion(logits [N, C], target [N]) -> scalar``.
-        num_classes: C.
+        num_classes: Number of classes.
         folds: The fold of each sample, ``[N]``.
         decays: Strengths, the strongest first.
     """

@@ -40,7 +40,7 @@ def fit_linear(
         y: Class indices ``[N]``.
         criterion: ``criterion(logits [N, C], target [N]) -> scalar``, a mean over samples that is the same at every
             call.
-        num_classes: C.
+        num_classes: Number of classes.
         l2: Strength of the penalty, at least 0.
         init: Start from this layer; default: zeros. It decides how long the fit takes, not where a convex criterion
             ends.
@@ -184,7 +184,7 @@ def out_of_fold(
         x: Features ``[N, D]``, as in `fit_linear`.
         y: Class indices ``[N]``.
         criterion: As in `fit_linear`.
-        num_classes: C.
+        num_classes: Number of classes.
         folds: The fold of each sample, ``[N]``, of `folds_of`.
         l2: As in `fit_linear`.
         layers: What was fitted without each fold before, with another criterion: the fits start from there, and their

@@ -39,7 +39,7 @@ def class_means(features: Tensor, target: Tensor, *, num_classes: int) -> tuple[
     Args:
         features: ``[N, D]``.
         target: Class indices ``[N]``.
-        num_classes: C.
+        num_classes: Number of classes.
 
     Returns:
         Means ``[C, D]``, zeros for a class without samples, and int64 counts ``[C]``. Half precision is summed and

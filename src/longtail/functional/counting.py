@@ -40,7 +40,7 @@ def predicted_classes(
     Args:
         prediction: Logits ``[B, C]`` (dense: ``[B, C, d1, ...]``), or class indices of the shape of ``target``.
         target: Class indices of any integer type, ``[B]`` (dense: ``[B, d1, ...]``).
-        num_classes: C.
+        num_classes: Number of classes.
         values: Check the values too, for which a GPU must be waited for; False: only shapes and types.
         ignore_index: Targets with this value may stand beside anything.
 
@@ -109,7 +109,7 @@ def correct_counts(prediction: Tensor, target: Tensor, *, num_classes: int, igno
         prediction: Logits ``[B, C]`` or class indices ``[B]``; an index that is no class (such as a detector's
             background) is a wrong answer.
         target: Class indices of any integer type, ``[B]``.
-        num_classes: C.
+        num_classes: Number of classes.
         ignore_index: Targets with this value are not counted.
 
     Returns:

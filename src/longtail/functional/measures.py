@@ -71,7 +71,7 @@ def class_sums(
         prediction: Logits ``[B, C]`` or dense ``[B, C, d1, ...]``; for ``recall``, ``precision`` and ``f1`` also class
             indices ``[B]`` (an index that is no class, such as a detector's background, is a wrong answer).
         target: Class indices of any integer type, ``[B]``, dense ``[B, d1, ...]``.
-        num_classes: C.
+        num_classes: Number of classes.
         measure: See above.
         check: Look for labels out of range and for NaN, for which a GPU must be waited for; False: only for such labels
             on the CPU.

@@ -24,7 +24,7 @@ def with_background(criterion: Criterion, num_classes: int) -> Criterion:
 
     Args:
         criterion: ``(logits [N, C + 1], labels [N]) -> scalar``; it is not changed.
-        num_classes: C.
+        num_classes: Number of classes.
 
     Raises:
         LongtailError: weights for another number of classes.

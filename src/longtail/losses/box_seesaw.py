@@ -23,7 +23,7 @@ class BoxSeesawLoss(nn.Module):
     and are part of the ``state_dict``; see `SeesawLoss`.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         **options: ``p``, ``q`` and ``eps`` of `SeesawLoss`.
     """
 

@@ -39,7 +39,7 @@ class SeesawLoss(ClassWeightedLoss):
     soft targets: what a wrong class counts depends on the one true class.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         p: Exponent of the mitigation, >= 0.
         q: Exponent of the compensation, >= 0.
         eps: Smallest probability of the true class in the compensation.

@@ -100,7 +100,7 @@ class LearnedDifficulty(ClassDifficulty):
 
     Args:
         net: ``[C] -> [C]`` in (0, 1).
-        num_classes: C.
+        num_classes: Number of classes.
         method: The hyperparameters.
     """
 

@@ -20,7 +20,7 @@ class Confusion:
     """Counts of pairs of a true and a predicted class.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         device: Where they are counted.
     """
 

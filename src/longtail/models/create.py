@@ -153,7 +153,7 @@ def create_model(
             ``resnet10``, any torchvision classifier such as ``resnet50`` or ``convnext_tiny``, or any of timm's as
             ``timm/NAME``, ``timm/hf-hub:OWNER/NAME`` or ``timm/local-dir:FOLDER``. For clips: ``small3d``,
             ``resnext3d101``, or torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``, ``swin3d_t``, ...
-        num_classes: C.
+        num_classes: Number of classes.
         in_channels: Channels of the images; other than 3 only for the small networks (see `model_channels`).
         image_size: Side of the square images; None: the network's usual one.
         frames: Frames T of a clip; 0: images.

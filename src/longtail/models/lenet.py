@@ -19,7 +19,7 @@ class LeNet5(nn.Module):
     """Two 5x5 convolutions with 2x2 max-pooling and ReLU, then linear layers.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         in_channels: Channels of the images.
         image_size: Side of the square images, at least 16. The original pads 28 to 32; here 28 stays 28.
         widths: ``caffe``: 20 and 50 channels, then 500 units (the version that most papers mean; 0.43 M parameters).

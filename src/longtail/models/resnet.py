@@ -40,7 +40,7 @@ class CifarResNet(nn.Module):
 
     Args:
         depth: 6n + 2.
-        num_classes: C.
+        num_classes: Number of classes.
         in_channels: Channels of the images.
 
     Raises:

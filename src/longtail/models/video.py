@@ -77,7 +77,7 @@ class Small3D(nn.Module):
     Time is kept until the end: what moves, and which way, shows in neighbouring frames.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes.
         in_channels: Channels of the frames.
     """
 

@@ -24,6 +24,7 @@ from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.methods import ClassStats, Method, Parts
+from longtail.methods._place import put_in
 from longtail.names import distinct_names
 from longtail.tasks.description import COMMON, Rules, check_description
 
@@ -357,25 +358,3 @@ class Task(abc.ABC):
     def close(self) -> None:
         """End worker processes and threads."""
         return None
-
-
-def put_in(model: nn.Module, parts: Parts | None, place: tuple[nn.Module, str, nn.Linear]) -> nn.Module:
-    """Put a method's classifier and layers into a new model, in place.
-
-    Args:
-        model: The network.
-        parts: Of the method; None: it stays as it is.
-        place: Where its last linear layer hangs: parent, attribute, layer, as `classifier_of` tells.
-
-    Returns:
-        The classifier.
-    """
-    parent, name, head = place
-    if parts is None:
-        return head
-    if parts.head is not None:
-        head = parts.head(head)
-        setattr(parent, name, head)
-    if parts.body is not None:
-        parts.body(model, head)
-    return head

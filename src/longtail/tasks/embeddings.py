@@ -36,7 +36,7 @@ class RowModel(VectorModel):
 
     Args:
         project: Standardises the rows, as `projection_of` found it on the training rows.
-        num_classes: C.
+        num_classes: Number of classes.
         hidden: Units of a layer between; 0: none.
     """
 

@@ -41,7 +41,7 @@ class WholeModel(VectorModel):
     Args:
         extract: The frozen network.
         project: From its features to the vectors that the classifier was trained on.
-        num_classes: C.
+        num_classes: Number of classes.
     """
 
     def __init__(self, extract: Extractor, project: nn.Linear, num_classes: int) -> None:

@@ -45,7 +45,7 @@ class VectorModel(nn.Module):
 
     Args:
         width: K.
-        num_classes: C.
+        num_classes: Number of classes.
         hidden: Units of a layer between; 0: none.
     """
 

@@ -21,7 +21,7 @@ class HardInstances:
     Args:
         criterion: A loss with ``instance_weight(logits, target) -> [B]``, weights in [0, 1]; with any other, nothing
             is counted.
-        num_classes: C.
+        num_classes: Number of classes.
     """
 
     def __init__(self, criterion: Any, num_classes: int) -> None:

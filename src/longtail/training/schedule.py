@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from longtail.config import RunConfig
 from longtail.methods import Stage
-from longtail.tasks.find import task_class
 
 __all__ = ["first_drop", "learning_rate", "schedule_span", "stage_bounds"]
 
@@ -20,6 +19,8 @@ def learning_rate(config: RunConfig, progress: float, *, span: int | None = None
         progress: Epochs done, with fraction: 0.5 is the middle of the first epoch.
         span: Epochs that the schedule covers; default: the whole run. Warm-up and milestones scale with it.
     """
+    from longtail.tasks.find import task_class  # a loop of one's own has no task, and torch alone
+
     assert config.lr and config.epochs and config.warmup_epochs is not None
     span = span or config.epochs
     stretch = span / config.epochs
