@@ -28,7 +28,7 @@ MEASURES = ("AP", "AP50", "APr", "APc", "APf", "box_accuracy", "box_recall")
 COLUMNS: tuple[str, ...] = ("data", "weights", "seed", *MEASURES, "epochs", "image_size", "seconds", "command")
 SCHEDULES: dict[str, dict[str, Any]] = {
     "shapes-lt": {"epochs": 3},  # of 126 steps
-    "coco": {"epochs": 15, "batch_size": 4, "lr": 0.02, "schedule": "cosine", "image_size": 192},
+    "coco": {"epochs": 6, "batch_size": 4, "lr": 0.02, "schedule": "cosine", "image_size": 160},
 }
 
 

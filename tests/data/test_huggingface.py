@@ -153,3 +153,23 @@ def test_a_name_without_the_network_is_one_clear_line(tmp_path: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: hf:someone/something cannot be loaded") and "check the name and the network" in line
+
+
+def test_without_a_network_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was fetched before is still found; afterwards the libraries are as they were."""
+    from huggingface_hub import constants
+
+    seen: list[tuple[bool, bool]] = []
+
+    def load_dataset(name: str) -> None:
+        seen.append((datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE))  # pyright: ignore
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    before = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)  # pyright: ignore
+    for answers in (False, True):
+        monkeypatch.setattr("longtail.data.huggingface.reachable", lambda url, answers=answers: answers)
+        with pytest.raises(LongtailError, match="hf:someone/something cannot be loaded"):
+            load_data("hf:someone/something")
+    assert seen == [(True, True), before]
+    assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)  # pyright: ignore

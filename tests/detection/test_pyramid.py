@@ -87,6 +87,7 @@ def test_a_backbone_starts_from_the_package_and_keeps_its_statistics() -> None:
     assert len(own) > 200 and all(torch.equal(value, published[key]) for key, value in own.items())
     assert model.transform.image_mean == [0.5] * 3 and model.transform.image_std == [0.5] * 3  # pyright: ignore
     gradients = one_step(model)
+    assert sum(float(g.square().sum()) for g in gradients.values()) < 20**2  # 65 where the maps are not normalised
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.sub_(gradients[name]) if name in gradients else None

@@ -437,7 +437,6 @@ for _name, _place, _about, _source, _files in (
             arguments={"name": _name, "source": f"longtail.data.{_source}"} | ({"files": _files} if _files else {}),
             options=_BOXES,
             training=_TRAIN_BOXES,
-            photographs=_name != "lvis",
         )
     )
 register(

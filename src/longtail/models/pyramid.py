@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ class Pyramid(nn.Module):
 
         super().__init__()
         self.body, self.out_channels = body, out_channels
-        self.fpn = FeaturePyramidNetwork(channels, out_channels, LastLevelMaxPool())
+        # Networks differ in the scale of their maps (EfficientNet's are outputs of linear layers): without a norm the
+        # first steps of heads on published weights are far too large.
+        norm = partial(nn.GroupNorm, 16)
+        self.fpn = FeaturePyramidNetwork(channels, out_channels, LastLevelMaxPool(), norm_layer=norm)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Five maps ``[B, out_channels, H, W]`` by name, from stride 4 to 64."""
