@@ -82,6 +82,8 @@ class Compare(RunConfig):
         seeds: Number of seeds of each method, counted from ``seed``.
         data_seed: Seed of the subset and of the splits for all runs; default: each seed cuts its own.
         jobs: Runs at a time, each a process with its share of the cores.
+        submit: Let a cluster train the runs: ``slurm``, or ``local`` processes in its place.
+        submit_options: Of submitit, as ``key=value``: ``slurm_partition=gpu gpus_per_node=1 timeout_min=600``.
         aim: As of ``train``, for every method that has such a choice.
         out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
         config: A run folder's ``config.json`` to take the other options from.
@@ -98,6 +100,8 @@ class Compare(RunConfig):
     methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
     seeds: int = 3
     jobs: int = 1
+    submit: Literal["slurm", "local"] | None = None
+    submit_options: tuple[str, ...] = ()
     aim: Aim | None = None
     out: Path | None = None
     config: Path | None = None
@@ -110,14 +114,24 @@ class Compare(RunConfig):
         say(f"comparing {', '.join(self.methods)} on {self.data} with {self.seeds} seeds each")  # before long imports
         from longtail.training.jobs import comparison_jobs, run_jobs, unfinished
 
+        if self.submit_options and self.submit is None:
+            raise LongtailError("--submit-options belongs to --submit slurm")
         jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out, aim=self.aim)
         baseline = _baseline(self.baseline, jobs, out)
         left = unfinished(jobs)
         say(f"{len(jobs)} runs: {len(jobs) - len(left)} finished already, {len(left)} to train")
-        for note in _about_jobs(self.jobs, len(left)):
+        for note in _about_jobs(self.jobs, len(left)) if self.submit is None else ():
             say(f"note: {note}")
         last_of_seed, failed = {job.config.seed: job for job in jobs}, []
-        for outcome in run_jobs(jobs, parallel=self.jobs):
+        if self.submit is None:
+            outcomes = run_jobs(jobs, parallel=self.jobs)
+        else:
+            from longtail.training.cluster import Submission, submitted
+
+            outcomes = submitted(
+                jobs, Submission(self.submit, self.submit_options, out / "submitted"), parallel=self.jobs
+            )
+        for outcome in outcomes:
             if outcome.problem is not None:
                 failed.append(outcome)
                 say(f"{outcome.job.label} failed, the others go on: {outcome.problem}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LongtailError", "Terminated", "message_of"]
+__all__ = ["Busy", "LongtailError", "Terminated", "message_of"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,6 +17,10 @@ class LongtailError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(map(_shown, str(message).split())))
+
+
+class Busy(LongtailError):
+    """Another process holds the folder: it may be waited for."""
 
 
 _LONGEST = 240

@@ -25,7 +25,7 @@ __all__ = ["GROUPS", "Option", "examples_of", "filled", "form_of", "options_of",
 
 _MODEL = ("model", "weights", "image_size")
 _METHOD = ("method", "methods", "method_kwargs", "aim", "seeds", "baseline")
-_OUTPUT = ("out", "config", "resume", "final", "trackers", "jobs")
+_OUTPUT = ("out", "config", "resume", "final", "trackers", "jobs", "submit", "submit_options")
 GROUPS = ("data", "method", "model", "training", "output")
 """In this order. What describes data is in `DataOptions`; what is named nowhere belongs to training."""
 

@@ -21,7 +21,7 @@ import torch
 from longtail import textfiles
 from longtail.atomic import atomic, named
 from longtail.cells import quoted, unquoted
-from longtail.errors import LongtailError
+from longtail.errors import Busy, LongtailError
 from longtail.textfiles import json_text, write_json
 
 __all__ = [
@@ -226,9 +226,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LongtailError(
-                f"another process is training in {folder}: wait for it or choose another --out"
-            ) from None
+            raise Busy(f"another process is training in {folder}: wait for it or choose another --out") from None
         except OSError:  # a file system without locks
             pass
         yield

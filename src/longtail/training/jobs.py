@@ -24,15 +24,19 @@ from typing import IO, Any
 
 from longtail import runfolder
 from longtail.config import RunConfig
-from longtail.errors import LongtailError, Terminated, message_of
-from longtail.training.progress import Lines, Whole, for_terminal
+from longtail.errors import Busy, LongtailError, Terminated, message_of
+from longtail.training.progress import Lines, Progress, Whole, for_terminal
 
-__all__ = ["Job", "Outcome", "comparison_jobs", "run_jobs", "unfinished"]
+__all__ = ["Job", "Outcome", "comparison_jobs", "run_jobs", "train_or_wait", "unfinished"]
 
 _TOLD_EVERY = 15.0
 """Seconds between two lines about all runs where several are trained at a time."""
 _GRACE = 5.0
 """Seconds that a run has to save its work when whoever began it has died."""
+_AGAIN = 2.0
+"""Seconds until a folder that another launcher holds is tried again."""
+_BUSY = 75
+"""Exit code of a run whose folder is held."""
 _LAST_GRACE = 60.0
 """The same when it is asked to end."""
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -151,6 +155,8 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 def run_jobs(jobs: Sequence[Job], *, parallel: int = 1) -> Iterator[Outcome]:
     """Train the jobs that are not finished. One that fails does not end the others.
 
+    Several launchers may share the jobs: each trains what the others do not, and ends when all are done.
+
     Args:
         jobs: What to train, in this order.
         parallel: Runs at a time; above 1 each is a process of its own with its share of the CPU cores.
@@ -171,18 +177,45 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int = 1) -> Iterator[Outcome]:
             yield from _in_processes(left, parallel)
 
 
-def _here(jobs: Sequence[Job]) -> Iterator[Outcome]:
-    """Train one after the other in this process."""
+def train_or_wait(config: RunConfig, folder: Path, progress: Progress, *, wait: bool) -> None:
+    """Train, or leave it to the launcher that trains in this folder already: ``wait`` until it has ended.
+
+    Raises:
+        Busy: another process holds the folder, and ``wait`` is false.
+    """
     from longtail.training.run import train
 
-    whole, failed = Whole(len(jobs)), set[Path]()
-    for job in jobs:
+    told = False
+    while True:
+        try:
+            train(config, folder, progress=progress)
+            return
+        except Busy:
+            if not wait:
+                raise
+        if not told:
+            progress.note(f"another launcher trains in {folder}: waiting for it")
+            told = True
+        time.sleep(_AGAIN)
+
+
+def _here(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Train one after the other in this process; those that another launcher trains come last."""
+    whole, failed, later = Whole(len(jobs)), set[Path](), set[Path]()
+    waiting = [(job, False) for job in jobs]
+    for job, wait in waiting:  # it grows
         problem = _start_missing(job, failed)
         if problem is None:
             try:
-                train(job.config, job.folder, progress=for_terminal(job.label, whole))
+                if job.after in later and not wait:
+                    raise Busy(f"it starts from {job.after}")
+                train_or_wait(job.config, job.folder, for_terminal(job.label, whole), wait=wait)
             except BrokenPipeError:
                 raise
+            except Busy:
+                later.add(job.folder)
+                waiting.append((job, True))
+                continue
             except Exception as error:
                 problem = message_of(error)
                 if problem is None:
@@ -221,7 +254,7 @@ class _Running:
 
 def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
     threads = max(1, (os.cpu_count() or 1) // parallel)
-    waiting, running, failed = list(jobs), list[_Running](), set[Path]()
+    waiting, running, failed, held = list(jobs), list[_Running](), set[Path](), set[Path]()
     whole, told = Whole(len(jobs)), time.monotonic()
     try:
         while waiting or running:
@@ -234,7 +267,8 @@ def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
                 continue
             if ready and len(running) < parallel:
                 waiting.remove(ready)
-                running.append(_start(ready, threads))
+                others = any(job.folder not in held for job in waiting)  # those that another launcher trains come last
+                running.append(_start(ready, threads, wait=not others))
                 continue
             ended = next((one for one in running if one.process.poll() is not None), None)
             if ended is None:
@@ -245,6 +279,11 @@ def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
                 time.sleep(0.05)
                 continue
             running.remove(ended)
+            if ended.process.returncode == _BUSY:
+                held.add(ended.job.folder)
+                waiting.append(ended.job)
+                _close(ended)
+                continue
             problem = ended.problem()
             _close(ended)
             if problem is not None:
@@ -266,7 +305,7 @@ def _share_done(job: Job) -> float:
     return max(0, rows) / (resolve(job.config).epochs or 1)
 
 
-def _start(job: Job, threads: int) -> _Running:
+def _start(job: Job, threads: int, *, wait: bool) -> _Running:
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its process)
     process = subprocess.Popen(
         [sys.executable, "-m", "longtail.training.jobs"],
@@ -276,7 +315,7 @@ def _start(job: Job, threads: int) -> _Running:
     )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it has died already: its exit code tells
-        process.stdin.write(json.dumps([job.config.to_dict(), str(job.folder), job.label]).encode() + b"\n")
+        process.stdin.write(json.dumps([job.config.to_dict(), str(job.folder), job.label, wait]).encode() + b"\n")
         process.stdin.flush()
     return _Running(job, process, errors)
 
@@ -340,12 +379,11 @@ def _main() -> int:
     while (letter := os.read(0, 1)) not in (b"\n", b""):
         line += letter
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    config, folder, label = json.loads(line)
-
-    from longtail.training.run import train
-
+    config, folder, label, wait = json.loads(line)
     try:
-        train(RunConfig.from_dict(config), folder, progress=Lines(label))
+        train_or_wait(RunConfig.from_dict(config), Path(folder), Lines(label), wait=wait)
+    except Busy:
+        return _BUSY
     except Terminated:
         return 143
     except KeyboardInterrupt:
