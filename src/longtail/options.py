@@ -23,7 +23,9 @@ from longtail.config import DataOptions, RunConfig
 
 __all__ = ["GROUPS", "Option", "examples_of", "filled", "form_of", "options_of", "summary_of"]
 
-_MODEL = ("model", "weights", "image_size")
+_MODEL = (
+    "model", "weights", "image_size", "tune", "head", "features", "views", "feature_cache", "adapter", "adapter_rank",
+)  # fmt: skip
 _METHOD = ("method", "methods", "method_kwargs", "aim", "seeds", "baseline")
 _OUTPUT = ("out", "config", "resume", "final", "trackers", "jobs", "submit", "submit_options")
 GROUPS = ("data", "method", "model", "training", "output")

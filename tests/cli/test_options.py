@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from longtail import cli
+from longtail import cli, options
 from longtail.cli import main
 from longtail.commands import COMMANDS
 from longtail.config import RunConfig
@@ -27,11 +27,11 @@ def help_of(capsys, *words: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
 def test_every_field_is_an_option_with_help_of_its_own(command):
-    options = {option.name: option for option in options_of(command)}
+    own = {option.name: option for option in options_of(command)}
     fields = {field.name for field in dataclasses.fields(command)}
-    assert fields - options.keys() <= {"method"}  # compare has methods
-    assert not [name for name, option in options.items() if not option.help]
-    flags = [flag for option in options.values() for flag in option.flags]
+    assert fields - own.keys() <= {"method"}  # compare has methods
+    assert not [name for name, option in own.items() if not option.help]
+    flags = [flag for option in own.values() for flag in option.flags]
     assert len(set(flags)) == len(flags)
 
 
@@ -39,6 +39,11 @@ def test_every_option_of_a_run_is_in_a_group_and_groups_follow_one_another():
     for command in (COMMANDS["train"], COMMANDS["compare"]):
         groups = list(dict.fromkeys(option.group for option in options_of(command)))
         assert groups == ["positional", *GROUPS]
+
+
+def test_groups_name_options_that_exist():
+    names = {field.name for command in COMMANDS.values() for field in dataclasses.fields(command)}
+    assert {*options._MODEL, *options._METHOD, *options._OUTPUT} <= names
 
 
 def test_short_forms_belong_to_options_that_exist():
