@@ -1,4 +1,4 @@
-# make demo    install, train three methods on the digits data, write demo/report.html (a few minutes)
+# make demo    install, compare twelve methods on a folder of pictures, write demo/comparison/report.html (a few minutes)
 # make test    install with the development tools, run all tests      ARGS="tests/methods -x" narrows it
 # make check   lint, format, types, import arrows, documentation, then all tests
 # make bench   measure the benchmarks, write results/benchmarks.csv
@@ -22,7 +22,8 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
 
 demo: $(VENV)/.installed-train
-	$(BIN)/longtail compare digits --methods ce cdb-w cdb-s --seeds 3 --out demo
+	test -d demo/pictures || $(BIN)/python examples/digits_as_photographs.py demo/pictures
+	$(BIN)/longtail compare folder:demo/pictures --seeds 3 --out demo/comparison
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -78,27 +78,28 @@ class Compare(RunConfig):
 
     Args:
         data: Data set as ``NAME[:PATH]``.
-        methods: Methods, each ``NAME`` or ``NAME:key=value,key=value``.
-        seeds: Number of seeds of each method, counted from ``seed``.
+        methods: Methods, each ``NAME`` or ``NAME:key=value,key=value``; ``auto``: those that an expert would try, a
+            dozen where a classifier is trained on features and ``ce cdb-w cdb-s`` otherwise; ``all``.
+        seeds: Number of seeds of each method, counted from ``seed``; default: 5 on features, otherwise 3.
         data_seed: Seed of the subset and of the splits for all runs; default: each seed cuts its own.
         jobs: Runs at a time, each a process with its share of the cores.
         submit: Let a cluster train the runs: ``slurm``, or ``local`` processes in its place.
         submit_options: Of submitit, as ``key=value``: ``slurm_partition=gpu gpus_per_node=1 timeout_min=600``.
         aim: As of ``train``, for every method that has such a choice.
-        out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report.
+        out: Folder of the comparison: runs in ``LABEL/seed-<k>``, and the report; default: ``runs/DATA``.
         config: A run folder's ``config.json`` to take the other options from.
         baseline: What the others are compared with; default: ``ce`` if it is there.
 
     Examples:
-        longtail compare folder:photos -o comparison
+        longtail compare folder:photos
         longtail compare coco:boxes -m ce seesaw rfs --seeds 3 -o comparison
         longtail compare digits -m ce cdb-w cdb-w:tau=1.5 --seeds 5 --jobs 2 -o comparison
     """
 
     data: Annotated[Positional[str], _DATA] = ""
     method: Suppress[str] = "ce"
-    methods: tuple[str, ...] = ("ce", "cdb-w", "cdb-s")
-    seeds: int = 3
+    methods: tuple[str, ...] = ("auto",)
+    seeds: int | None = None
     jobs: int = 1
     submit: Literal["slurm", "local"] | None = None
     submit_options: tuple[str, ...] = ()
@@ -108,15 +109,17 @@ class Compare(RunConfig):
     baseline: str | None = None
 
     def run(self) -> int:
-        out = self.out
-        if out is None:
-            raise LongtailError("--out is missing: name the folder of the comparison")
-        say(f"comparing {', '.join(self.methods)} on {self.data} with {self.seeds} seeds each")  # before long imports
+        config = _plain(self)
+        out = self.out or Path("runs") / _file_name(config.data)
+        say(f"comparing methods on {config.data}")  # before long imports
         from longtail.training.jobs import comparison_jobs, run_jobs, unfinished
+        from longtail.training.rows import chosen_methods
 
         if self.submit_options and self.submit is None:
             raise LongtailError("--submit-options belongs to --submit slurm")
-        jobs = comparison_jobs(_plain(self), self.methods, self.seeds, out, aim=self.aim)
+        methods, seeds = chosen_methods(config, self.methods, self.seeds)
+        say(f"{len(methods)} methods with {seeds} seeds each: {', '.join(methods)}")
+        jobs = comparison_jobs(config, methods, seeds, out, aim=self.aim)
         baseline = _baseline(self.baseline, jobs, out)
         left = unfinished(jobs)
         say(f"{len(jobs)} runs: {len(jobs) - len(left)} finished already, {len(left)} to train")

@@ -99,6 +99,9 @@ class RunConfig(DataOptions):
         features: What it reads there: what the network's own classifier read (``last``), the output of every stage as
             well (``levels``), or ``auto``: whichever predicts the training images better in cross-validation.
         views: Augmented views of each training image that it is trained on besides the image; default: none.
+        refit: Train a last time on the training and the held-out images together, with what was chosen before, where
+            the held-out ones were cut from the training part and the method measures nothing on them; default of a
+            classifier on features.
         feature_cache: Folder of the features that a frozen network gives; default: ``features`` beside the run folder
             or the comparison.
         adapter: What ``--tune adapter`` puts into the network: ``lora`` (linear layers; package peft) or
@@ -128,7 +131,8 @@ class RunConfig(DataOptions):
         seed: Seed of initialisation, order and augmentation.
         device: Where to compute.
         precision: ``fp32``, or ``bf16`` (autocast).
-        final: Which weights ``metrics.json`` judges: those of the best epoch on the selection split, or the last ones.
+        final: Which weights ``metrics.json`` judges: those of the best epoch on the selection split (``best``, the
+            default of a network in training), or the last ones (``last``, the default of a classifier on features).
         workers: Processes that read image files; ignored for data held in memory.
         compile: Compile the model with ``torch.compile``.
         trackers: Trackers beside the CSV files: ``tensorboard``, ``wandb``, ``mlflow``.
@@ -145,6 +149,7 @@ class RunConfig(DataOptions):
     head: Literal["linear", "cosine"] | None = None
     features: Literal["last", "levels", "auto"] | None = None
     views: int | None = None
+    refit: bool | None = None
     feature_cache: str | None = None
     adapter: Literal["lora", "adaptformer"] | None = None
     adapter_rank: int | None = None
@@ -167,7 +172,7 @@ class RunConfig(DataOptions):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    final: Literal["best", "last"] = "best"
+    final: Literal["best", "last"] | None = None
     workers: int | None = None
     compile: bool = False
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()

@@ -291,7 +291,6 @@ TABLE = [
     ("out holds other things", lambda p: picture(p / "out" / "a.png"), TRAIN, "out is not empty (a.png)"),
     ("another run", finished(), f"train digits --method ce {QUICK} --lr 0.5 --out run", "another configuration (lr:"),
     # comparisons
-    ("comparison without out", NOTHING, f"compare digits {QUICK}", "--out is missing"),
     ("comparison of unknown", NOTHING, f"{COMPARE} --methods ce cdb-q", "unknown method 'cdb-q'"),
     ("comparison of nothing", NOTHING, f"{COMPARE} --methods", "--methods"),
     ("a method twice", NOTHING, f"{COMPARE} --methods ce ce", "'ce' twice"),

@@ -91,7 +91,7 @@ def test_a_task_of_ones_own_trains_and_is_judged_by_the_command_line(
     [
         (
             "detection",
-            "--task: 'detection' is unknown: choose one of classify, detect, segment, video, or MODULE:CLASS",
+            "--task: 'detection' is unknown: choose one of classify, detect, segment, vectors, video, or MODULE:CLASS",
         ),
         ("no_such_module:Task", "no_such_module cannot be imported"),
         ("tasks.profiles:Nothing", "Nothing of tasks.profiles is no class that derives from longtail.tasks.Task"),

@@ -15,7 +15,7 @@ from longtail.data.photos import read_image
 from longtail.errors import LongtailError
 from longtail.names import distinct_names
 
-__all__ = ["Broken", "ImageData", "Source", "Split", "check_broken", "parse_spec", "read_sample"]
+__all__ = ["Broken", "ImageData", "Source", "Split", "check_broken", "joined", "parse_spec", "read_sample"]
 
 Broken = Literal["refuse", "skip"]
 """What to do about clips and annotations that cannot be used: an error, or leave them out with a note."""
@@ -128,6 +128,17 @@ class Split:
         return Split(chosen, self.labels[index], self.frames, groups, self.source)
 
 
+def joined(first: Split, second: Split) -> Split:
+    """Two splits of one kind, one after the other."""
+    labels, groups = torch.cat([first.labels, second.labels]), None
+    if first.groups is not None or second.groups is not None:
+        groups = [group for split in (first, second) for group in split.groups or [""] * len(split)]
+    if isinstance(first.images, Tensor) and isinstance(second.images, Tensor):
+        return Split(torch.cat([first.images, second.images]), labels, groups=groups)
+    images = [str(key) for split in (first, second) for key in split.images]
+    return Split(images, labels, first.frames, groups, first.source)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageData:
     """A classification data set, split.
@@ -154,6 +165,7 @@ class ImageData:
         mix: ``mixup`` or ``cutmix``: training mixes images with each other; None: it does not.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         bit_depth: Bits that are in use in image files of 16 bits a channel; None: 16.
+        own_val: Whether the difficulty split is the data's own, and was not cut from their training part.
         unused: Files that the long tail asked for takes out of the training part.
         notes: What the user should know, one line each (classes too small to split, dropped files, ...).
     """
@@ -177,6 +189,7 @@ class ImageData:
     mix: str | None = None
     frame_cache: str | None = None
     bit_depth: int | None = None
+    own_val: bool = False
     unused: Sequence[str] = ()
     notes: Sequence[str] = ()
 

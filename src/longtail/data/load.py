@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from longtail import activity
 from longtail.advice import noted
 from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
-from longtail.data.base import Broken, ImageData, Split, check_broken
+from longtail.data.base import Broken, ImageData, Split, check_broken, joined
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
 from longtail.data.clips import drop_broken, series_notes
 from longtail.data.copies import Near
@@ -139,6 +138,7 @@ def load_data(
         },
     )
     raw = _read(spec, entry, path, options)
+    own_val = {"val", "test"} <= set(raw.splits)  # otherwise val is cut, also where a val split is the test split
     _check(raw, skip=broken == "skip", bit_depth=bit_depth)
     record = None if record is None or record.in_memory or raw.published else record
     copies = None
@@ -176,7 +176,18 @@ def load_data(
         and train.groups is None
     ):
         raw.notes += filter(None, [series_note(train, path)])
-    _cut(raw, data_seed)
+    try:
+        _cut(raw, data_seed)
+    except LongtailError:
+        if not by_near or group_by is not None:  # the groups were asked for
+            raise
+        by_near = False
+        raw.splits["train"] = dataclasses.replace(raw.splits["train"], groups=None)
+        raw.notes.append(
+            "near copies are not kept together: every class would be too small to be split, so that held-out results "
+            "may be too good; give the splits, or --group-by auto to be refused"
+        )
+        _cut(raw, data_seed)
     if copies is not None:
         raw.notes += copies.notes(raw.splits, raw.class_names, kept=by_near)
     unused: Sequence[str] = ()
@@ -187,13 +198,14 @@ def load_data(
             kept = set(map(str, raw.splits["train"].images))
             unused = [file for file in map(str, before.images) if file not in kept]
     if protocol == "merged":
-        raw.splits["train"] = _joined(raw.splits["train"], raw.splits.pop("val"))
+        raw.splits["train"] = joined(raw.splits["train"], raw.splits.pop("val"))
     _note_absent(raw)
     splits: dict[str, Any] = {"val": None} | raw.splits
     return ImageData(
         name=spec,
         class_names=raw.class_names,
         notes=raw.notes,
+        own_val=own_val,
         unused=unused,
         frame_cache=None if frame_cache is None else _made_frame_cache(entry, Path(frame_cache).expanduser()),
         bit_depth=bit_depth,
@@ -351,12 +363,6 @@ def _image_files(split: Split) -> list[str]:
         return paths
     some = paths[:: max(1, len(paths) // 32)]
     return [files[0] for path in some if os.path.isdir(path) and (files := frame_files(path))]
-
-
-def _joined(first: Split, second: Split) -> Split:
-    """Two splits held in memory, one after the other."""
-    images = torch.cat([first.images, second.images])  # type: ignore[list-item]
-    return Split(images, torch.cat([first.labels, second.labels]))
 
 
 def _note_absent(raw: _Raw) -> None:

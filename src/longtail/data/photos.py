@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -259,6 +260,19 @@ def _looks_whole(path: Content, *, reduced: bool) -> bool:
         return False
 
 
+_WHOLE: set[tuple[tuple[str | int, ...], bool]] = set()
+"""Files that were looked at in this process: the many runs of a comparison look at the same ones."""
+
+
+def _mark(path: str) -> tuple[str | int, ...] | None:
+    """What changes when a file is written."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return path, status.st_size, status.st_mtime_ns, status.st_ino
+
+
 def check_images(
     paths: Iterable[str],
     *,
@@ -283,6 +297,12 @@ def check_images(
     def fault(key: str) -> str | None:
         try:
             path = key if source is None else source(key)
+            if not decode and source is None and (mark := _mark(key)) is not None:
+                if (mark, reduced) in _WHOLE:
+                    return None
+                if _looks_whole(path, reduced=reduced):
+                    _WHOLE.add((mark, reduced))
+                    return None
             if decode or not _looks_whole(path, reduced=reduced):
                 read_image(path, shorter=_REDUCED if reduced else None, bit_depth=bit_depth, name=key)
         except LongtailError as error:

@@ -9,10 +9,10 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from longtail.names import brief
 __all__ = [
     "SplitRecord",
     "check_splits",
+    "in_threads",
     "known_samples",
     "read_record",
     "record_splits",
@@ -42,6 +43,8 @@ COLUMNS = runfolder.COLUMNS[runfolder.SPLITS]
 READ_WHOLE = 1 << 20
 """Bytes up to which the digest of a file reads all of it; of a larger one it reads as many: first, middle and last."""
 _READERS = 8
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +104,12 @@ def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
             continue
         labels = map(_digest_of_objects, split.objects) if isinstance(split, BoxSplit) else split.labels.tolist()
         origin = _source(split)
-        with ThreadPoolExecutor(_READERS if origin is None else 1) as readers:
-            found = list(readers.map(lambda file, origin=origin: _fingerprint(file, origin), files))
+
+        def fingerprints(files: Sequence[str], origin: Source | None = origin) -> list[tuple[int, int, str]]:
+            return [_fingerprint(file, origin) for file in files]
+
+        parts = in_threads(fingerprints, files) if origin is None else [fingerprints(files)]
+        found = [one for part in parts for one in part]
         items[name] = [
             _Item(_below(file, root, origin), str(label), *what)
             for file, label, what in zip(files, labels, found, strict=True)
@@ -305,6 +312,13 @@ def _state(item: _Item, path: str, source: Source | None = None) -> str:
     except (OSError, KeyError):
         return "missing"
     return "" if (size, digest) == (item.size, item.digest) else "changed"
+
+
+def in_threads(work: Callable[[Sequence[T]], R], items: Sequence[T]) -> list[R]:
+    """``work`` on slices of ``items``, several at a time: for what waits for files."""
+    size = max(1, -(-len(items) // _READERS))
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(work, [items[i : i + size] for i in range(0, len(items), size)]))
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from longtail.models import classifier_of, create_model
 
 __all__ = ["FrozenNetwork", "frozen_network"]
 
-BATCH, SHARD = 64, 512
-"""Pictures that the network sees at once, and rows in a file."""
+BATCH, SHARD = 64, 256
+"""Pictures that the network sees at once, and rows in a file: what is lost where it is stopped."""
 _LAYOUT = 1
 """Grows when the same network gives other features."""
 
@@ -75,34 +75,33 @@ class FrozenNetwork:
         """
 
         def compute(missing: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
-            device = next(self.extract.parameters()).device
-            part = split.subset(torch.tensor(missing))
-            workers = min(8, usable_cpus()) if device.type == "cuda" else 0
-            loader = make_loader(
-                part,
-                data,
-                image_size=self.image_size,
-                train=view > 0,
-                device=device,
-                workers=workers,
-                channels=3,
-                draws=[int.from_bytes(digests[i][:7]) for i in missing],
-            )
-            activity.now(f"computing features of {len(part)} {part.item}s with {self.name}")
-            batches, rows = torch.arange(len(part)).split(BATCH), list[Tensor]()
-            done = 0
-            with torch.inference_mode():
-                for images, _ in loader(activity.counted(batches), epoch=view):
-                    rows.append(self.extract(images).half().cpu())
-                    if sum(map(len, rows)) >= SHARD:
-                        block, rows = torch.cat(rows), []
-                        yield missing[done : done + len(block)], block
-                        done += len(block)
-            loader.close()
-            if rows:
-                yield missing[done:], torch.cat(rows)
+            activity.now(f"computing features of {len(missing)} {split.item}s with {self.name}")
+            blocks = [missing[i : i + SHARD] for i in range(0, len(missing), SHARD)]
+            for block in activity.counted(blocks):
+                yield block, self._features(split, block, digests, data, view)
 
         return store.rows(digests, compute)
+
+    @torch.inference_mode()
+    def _features(
+        self, split: Split, rows: Sequence[int], digests: Sequence[bytes], data: ImageData, view: int
+    ) -> Tensor:
+        """Of some rows of a split, float16 ``[n, D]``."""
+        device = next(self.extract.parameters()).device
+        loader = make_loader(
+            split.subset(torch.tensor(rows)),
+            data,
+            image_size=self.image_size,
+            train=view > 0,
+            device=device,
+            workers=min(8, usable_cpus()) if device.type == "cuda" else 0,
+            channels=3,
+            draws=[int.from_bytes(digests[i][:7]) for i in rows],
+        )
+        batches = torch.arange(len(rows)).split(BATCH)
+        found = torch.cat([self.extract(images).half().cpu() for images, _ in loader(batches, epoch=view)])
+        loader.close()
+        return found.clone()
 
 
 @functools.lru_cache(maxsize=2)

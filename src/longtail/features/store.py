@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,14 @@ from torch import Tensor
 
 from longtail.atomic import atomic
 from longtail.data.base import Split
+from longtail.data.loader import CACHE_BYTES
+from longtail.data.record import in_threads
 from longtail.errors import LongtailError
 
 __all__ = ["FeatureStore", "digests_of", "size_in_words"]
 
 ROWS = "rows"
 _DIGEST = 16
-_READERS = 8
 Compute = Callable[[Sequence[int]], Iterator[tuple[Sequence[int], Tensor]]]
 
 
@@ -103,18 +103,10 @@ class FeatureStore:
         found: dict[bytes, Tensor] = {}
         for path in () if self.folder is None else sorted(self.folder.glob(f"{ROWS}/*.safetensors")):
             try:
-                with safe_open(path, framework="pt") as file:
-                    digests = [bytes(row) for row in file.get_tensor("digest").numpy()]
-                    if wanted.isdisjoint(digests):
-                        continue
-                    values, told = file.get_tensor("x"), (file.metadata() or {}).get("rows")
-            except (SafetensorError, OSError, RuntimeError):
-                told, digests, values = None, [], torch.empty(0)
-            if told is None or told != _digest(values.numpy().tobytes()).hex():
+                found |= {digest: row for digest, row in _read(path).items() if digest in wanted}
+            except (SafetensorError, OSError, RuntimeError, ValueError):
                 self.note(f"{path} is damaged: its features are computed anew")
                 path.unlink(missing_ok=True)
-                continue
-            found |= {digest: row for digest, row in zip(digests, values, strict=True) if digest in wanted}
         return found
 
     def _save(self, digests: Sequence[bytes], values: Tensor) -> None:
@@ -136,6 +128,27 @@ class FeatureStore:
         )
 
 
+_held: dict[tuple[str, int, int], dict[bytes, Tensor]] = {}
+"""Files that were read in this process, for the many runs of a comparison, up to `CACHE_BYTES`."""
+
+
+def _read(path: Path) -> dict[bytes, Tensor]:
+    """The rows of a file by their digests; an error where they are not what was written."""
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _held:
+        with safe_open(path, framework="pt") as file:
+            digests, values = file.get_tensor("digest").numpy(), file.get_tensor("x")
+            told = (file.metadata() or {}).get("rows")
+        if told != _digest(values.numpy().tobytes()).hex():
+            raise ValueError(f"{path} is damaged")
+        rows = {bytes(digest): row for digest, row in zip(digests, values, strict=True)}
+        if sum(size for _, size, _ in _held) + status.st_size > CACHE_BYTES:
+            _held.clear()
+        _held[key] = rows
+    return _held[key]
+
+
 def size_in_words(size: int) -> str:
     """``68 MB``, ``3.1 GB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
@@ -154,8 +167,12 @@ def digests_of(split: Split) -> list[bytes]:
         return [_digest(image.contiguous().numpy().tobytes()) for image in split.images]
     if (source := split.source) is not None:
         return [_digest_of_content(source(str(key))) for key in split.images]
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(_digest_of_file, map(str, split.images)))
+    files = list(map(str, split.images))
+    return [digest for part in in_threads(_digests_of_files, files) for digest in part]
+
+
+def _digests_of_files(files: Sequence[str]) -> list[bytes]:
+    return [_digest_of_file(file) for file in files]
 
 
 def _digest(content: bytes) -> bytes:

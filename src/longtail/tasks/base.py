@@ -246,6 +246,11 @@ class Task(abc.ABC):
         """Weights of the finished model that are not the trained model's, and a file that holds them already."""
         return None, {}
 
+    def refitted(self, config: RunConfig, method: Method) -> Task | None:
+        """The task of a last training on all that may be trained on, with its held-out split among it; None: none."""
+        del config, method
+        return None
+
     # -- batches, loss, judgement --------------------------------------------------------------------------------------
     @abc.abstractmethod
     def train_batches(self, batches: Iterable[Tensor], *, epoch: int, start: int = 0) -> Iterator[tuple[Any, Any]]:

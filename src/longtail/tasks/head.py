@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,8 @@ class HeadTask(VectorTask):
         kept = Kept(store.folder, key_of(marks["train"], data.train.labels, group_numbers(data.train)))
         activity.now("choosing features by cross-validation on the training images")
         frozen = _choose(config, network, raw["train"], data, kept)
-        project = frozen.project.to(device)
-        vectors = {name: _projected(project, rows) for name, rows in raw.items()}
+        project = frozen.project.to(device)  # in place
+        vectors = dict(_projected_once(frozen, raw, marks))
         views = [vectors["train"]]
         for view in range(1, (config.views or 0) + 1):
             look = ("flip", "crop_scale", "color_jitter", "rotation")
@@ -190,6 +190,22 @@ def _choose(config: RunConfig, network: FrozenNetwork, rows: Tensor, data: Image
         scores = kept.value("features", compare)
         wanted = max(scores, key=lambda kind: scores[kind])
     return _Frozen(network, project(wanted), kept, wanted, scores)
+
+
+_last: dict[tuple[str, ...], dict[str, Tensor]] = {}
+"""The vectors of the run before: those of the next one in a comparison are mostly the same."""
+
+
+def _projected_once(
+    frozen: _Frozen, raw: Mapping[str, Tensor], marks: Mapping[str, Sequence[bytes]]
+) -> Mapping[str, Tensor]:
+    """The vectors of all splits."""
+    key = (frozen.network.digest, frozen.kept.key, frozen.features, str(frozen.project.weight.device))
+    key += tuple(f"{name} {key_of(own)}" for name, own in marks.items())
+    if key not in _last:
+        _last.clear()
+        _last[key] = {name: _projected(frozen.project, rows) for name, rows in raw.items()}
+    return _last[key]
 
 
 @torch.inference_mode()

@@ -19,12 +19,13 @@ DEFAULT_MODEL = "timm/tf_efficientnet_lite0"
 """Of photographs: its weights come with a package, so it is the same everywhere, with a network or without."""
 DEFAULT_DETECTOR = f"fasterrcnn:{DEFAULT_MODEL}"
 """Of photographs with boxes."""
-PHOTOGRAPHS_TUNE = "all"
+PHOTOGRAPHS_TUNE = "head"
 """``--tune`` of photographs that start from published weights, unless it is said."""
-TRAINING_HEAD: dict[str, Any] = {"epochs": 30, "lr": 4.0, "schedule": "cosine", "warmup_epochs": 0}
+TRAINING_HEAD: dict[str, Any] = {"epochs": 20, "lr": 12.0, "schedule": "cosine", "warmup_epochs": 0}
+TRAINING_HEAD |= {"final": "last", "refit": True, "head": "linear", "views": 0}
 """Of a classifier on features of mean square length 1, whose loss is as flat as the rate is large. The batch size and
 the weight decay follow from the data, see `VectorTask.training`."""
-ON_FEATURES = ("head", "features", "views", "feature_cache")
+ON_FEATURES = ("head", "features", "views", "refit", "feature_cache")
 """Fields that mean something to ``--tune head`` alone."""
 
 
@@ -81,7 +82,8 @@ def settle_start(
     look = preprocess_of(model or recipe["model"], weights)
     recipe = recipe if look is None else recipe | {"image_size": look.image_size}
     if tune == "head":
-        return config, {k: recipe[k] for k in ("model", "image_size")} | TRAINING_HEAD
+        given = {k: recipe[k] for k in ("model", "image_size")}
+        return dataclasses.replace(config, features=config.features or "auto"), given | TRAINING_HEAD
     for name in ON_FEATURES:
         if getattr(config, name) is not None and (name, tune) != ("head", "adapter"):
             raise LongtailError(f"--{name.replace('_', '-')} is for --tune head, not for --tune {tune}: leave it out")

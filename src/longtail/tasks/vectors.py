@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from longtail.config import RunConfig
-from longtail.data.base import ImageData
+from longtail.data.base import ImageData, joined
 from longtail.data.groups import group_numbers
 from longtail.data.loader import Batch, draw_key
 from longtail.errors import LongtailError
 from longtail.features.choose import DECAYS, FOLDS, choose_decay, cross_validate
 from longtail.features.fit import folds_of, out_of_fold
 from longtail.functional import log_prior
-from longtail.methods import ClassStats, Parts
+from longtail.methods import ClassStats, Method, Parts
 from longtail.methods._heads import CosineHead
 from longtail.tasks.base import put_in
 from longtail.tasks.image import ImageTask
@@ -129,12 +129,6 @@ class VectorTask(ImageTask):
     def _folds(self, folds: int) -> Tensor:
         return folds_of(self.data.train.labels, folds=folds, groups=group_numbers(self.data.train)).to(self.device)
 
-    @functools.cached_property
-    def prior_criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Balanced softmax: what tells features apart where the classes are not equally frequent."""
-        shift = log_prior(self.class_counts).to(self.device)
-        return lambda logits, target: nn.functional.cross_entropy(logits + shift, target)
-
     def stats(self, **training: Any) -> ClassStats:
         """As for images, with out-of-fold predictions of the training samples."""
         return dataclasses.replace(super().stats(**training), out_of_fold=functools.partial(self._out_of_fold, {}))
@@ -148,9 +142,28 @@ class VectorTask(ImageTask):
             criterion,
             num_classes=self.data.num_classes,
             folds=self._folds(OUT_OF_FOLD),
-            l2=self.decay_of(self.prior_criterion),
+            l2=self.decay_of(self._prior_criterion()),
             layers=layers,
         ).cpu()
+
+    def _prior_criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Balanced softmax."""
+        shift = log_prior(self.class_counts).to(self.device)
+        return lambda logits, target: nn.functional.cross_entropy(logits + shift, target)
+
+    def refitted(self, config: RunConfig, method: Method) -> VectorTask | None:
+        """With the held-out samples in the training split, if nothing is measured on them and we cut them ourselves."""
+        data = self.data
+        if not config.refit or data.val is None or data.own_val or method.needs_held_out:
+            return None
+        views = len(self.vectors["train"])
+        both = torch.cat([self.vectors["train"], self.vectors["val"].expand(views, -1, -1)], 1)
+        task = copy.copy(self)
+        task.data = dataclasses.replace(data, train=joined(data.train, data.val), val=None)
+        task.class_counts = task.data.train.class_counts(data.num_classes)
+        task.vectors = {name: x for name, x in self.vectors.items() if name != "val"} | {"train": both}
+        task.kept = lambda name, find: self.kept(f"refit-{name}", find)
+        return task
 
     # -- the model -----------------------------------------------------------------------------------------------------
     def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:

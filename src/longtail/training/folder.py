@@ -40,7 +40,7 @@ from longtail.training.files import (
 )
 from longtail.training.hardware import hardware
 
-__all__ = ["RunFolder", "method_of"]
+__all__ = ["Nowhere", "RunFolder", "method_of"]
 
 _FINAL = (
     *runfolder.GROWING,
@@ -418,6 +418,33 @@ class RunFolder:
         written = [name for name in _FINAL if (self.path / name).is_file()]
         write_json(self.path / runfolder.DIGESTS, {name: digest_of(self.path / name) for name in written})
         write_json(self.path / runfolder.METRICS, metrics)
+
+
+class Nowhere(RunFolder):
+    """In place of a run folder, for a training of which nothing but its end is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+
+    def describe(self, content: dict[str, Any], splits: SplitRecord) -> None:
+        """Write nothing."""
+
+    def share(self, file: Path | None, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write nothing."""
+
+    def load_checkpoint(self, *, rewrite: bool = True) -> None:
+        """There is none."""
+
+    def record(
+        self,
+        history: dict[str, Any],
+        classes: Mapping[str, torch.Tensor],
+        hard: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write nothing."""
+
+    def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
+        """Write nothing."""
 
 
 def _is_checkpoint(state: dict[str, Any]) -> bool:

@@ -188,7 +188,8 @@ def train_or_wait(config: RunConfig, folder: Path, progress: Progress, *, wait: 
     told = False
     while True:
         try:
-            train(config, folder, progress=progress)
+            # A run is in OUT/LABEL/seed-<k>: features are kept beside OUT, for all comparisons there.
+            train(config, folder, progress=progress, features=folder.parent.parent.parent / runfolder.FEATURES)
             return
         except Busy:
             if not wait:

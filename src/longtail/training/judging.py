@@ -20,11 +20,11 @@ from longtail.training.ending import Ending
 from longtail.training.folder import RunFolder
 from longtail.training.stage import Stages
 
-__all__ = ["Judging"]
+__all__ = ["Judged", "Judging"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judged:
+class Judged:
     """Weights as they are written, with their results on val and test."""
 
     weights: dict[str, Tensor]
@@ -93,19 +93,25 @@ class Judging(Stages):
         if self.average is not None:
             self.average.put_into(self.model)
         with self.ending.at_once():
-            judged = {"last": self._judged()}
+            judged = {"last": self.judged()}
+            refitted = self.refit()
+            if refitted is not None:  # the held-out samples tell how good it is, and then are trained on
+                tables = {"val": judged["last"].tables["val"]} | refitted.tables
+                judged["last"] = judged["best"] = dataclasses.replace(refitted, tables=tables)
+                best = {"epoch": self.done}
             if self.config.final == "last" or best["epoch"] == self.done:
                 self._show_examples()
-            if best["epoch"] == self.done:
+            if refitted is not None or best["epoch"] == self.done:
                 judged["best"] = judged["last"]
             else:
                 self.model.load_state_dict(self.folder.best_weights(best["epoch"]))
-                judged["best"] = self._judged()
+                judged["best"] = self.judged()
                 if self.config.final == "best":
                     self._show_examples()
-        tables = judged[self.config.final].tables
+        tables = judged[self.config.final or "best"].tables
         metrics: dict[str, Any] = {s: tables[s].metrics for s in ("test", "val") if s in tables}
         metrics |= {"final": self.config.final, "epochs": self.epochs}
+        metrics |= {"refit": True} if refitted is not None else {}
         metrics |= {"stopped": self.done} if self.done < self.epochs else {}
         for which, epoch in (("best", best["epoch"]), ("last", self.done)):
             part = judged[which]
@@ -123,7 +129,11 @@ class Judging(Stages):
             return None
         return samples | {"predicted": tested.predicted.int()}
 
-    def _judged(self) -> _Judged:
+    def refit(self) -> Judged | None:
+        """The result of a last training that takes in the held-out split; None: it stays held out."""
+        return None
+
+    def judged(self) -> Judged:
         """The model's weights as they are written, after the method's finish, and what they achieve."""
         self.task.use(self.model, self.criterion)
         found = dict(self.parts.found)
@@ -135,7 +145,7 @@ class Judging(Stages):
                 if getattr(self.task.data, split) is not None:
                     self.end_if_asked("every epoch is saved")
                     tables[split] = self.evaluate(split)
-            return _Judged(_copy(state), tables, found)
+            return Judged(_copy(state), tables, found)
 
     def _show_examples(self) -> None:
         """A picture of what is found in some images, where the task has one."""

@@ -8,6 +8,7 @@ order and takes its stride of each global batch, so N processes see the batches 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -26,10 +27,10 @@ from longtail.tasks.base import Task
 from longtail.training import within
 from longtail.training.average import Average
 from longtail.training.ending import Ending
-from longtail.training.folder import RunFolder
+from longtail.training.folder import Nowhere, RunFolder
 from longtail.training.hard import HardInstances
 from longtail.training.hints import hints
-from longtail.training.judging import Judging
+from longtail.training.judging import Judged, Judging
 from longtail.training.optimizers import make_optimizer, rate_scales
 from longtail.training.order import cut_batches, epoch_order, seed_of
 from longtail.training.progress import Progress, timed
@@ -71,7 +72,7 @@ class Loop(Judging):
         ending: Ending | None = None,
     ) -> None:
         assert config.model and config.epochs
-        self.folder, self.accelerator, self.task = folder, accelerator, task
+        self.folder, self.accelerator, self.task, self.method = folder, accelerator, task, method
         self.progress, self.main = progress, accelerator.is_main_process
         self.record, self.ending = record, ending or Ending()
         torch.manual_seed(seed_of("model", config.seed))
@@ -145,6 +146,18 @@ class Loop(Judging):
                 best = self.epoch(epoch, best, inside if epoch == done else None)
                 self.end_if_asked(f"saved after epoch {epoch + 1}")
         return best
+
+    def refit(self) -> Judged | None:
+        """Train anew on the held-out samples too, as the run was trained: nothing of it is saved on the way."""
+        task = self.task.refitted(self.config, self.method)
+        if task is None:
+            return None
+        config = dataclasses.replace(self.config, patience=None, trackers=())
+        loop = Loop(config, Nowhere(), self.accelerator, task, self.method, Progress(), ending=self.ending)
+        loop.run()
+        if loop.average is not None:
+            loop.average.put_into(loop.model)
+        return loop.judged()
 
     def _without_gain(self, done: int, best: dict[str, Any]) -> bool:
         """Whether the last stage has gone on for as many epochs as ``patience`` allows without a better score."""

@@ -43,6 +43,7 @@ def resolve(config: RunConfig) -> RunConfig:
     recipe.setdefault("gamma", 0.1)
     recipe.setdefault("clip_grad_norm", 0.0)
     recipe["data_seed"] = 0
+    recipe.setdefault("final", "best")
     if config.weights in ("auto", "none"):  # of tasks that settle no start
         config = dataclasses.replace(config, weights=None)
     recipe["tune"] = "all"

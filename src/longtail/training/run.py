@@ -35,6 +35,7 @@ def train(
     resume: bool = True,
     progress: Progress | None = None,
     splits_of: str | Path | None = None,
+    features: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and fill the run folder ``out``; returns what ``metrics.json`` holds.
 
@@ -46,6 +47,8 @@ def train(
         resume: False: refuse a folder with an unfinished run instead of continuing it.
         progress: Told about every step and epoch.
         splits_of: A run folder whose splits a new run takes over; None: they are cut by the configuration.
+        features: Folder of the features of frozen networks, unless ``feature_cache`` names one; None: ``features``
+            beside the run folder.
 
     Raises:
         LongtailError: anything that the user can mend.
@@ -67,7 +70,8 @@ def train(
     if folder.begun and not resume:
         raise LongtailError(f"{folder.path} holds an unfinished run: continue it with --resume or choose another --out")
     with meet(accelerator.device), _dead_worker_told():
-        return _train(config, folder, accelerator, method, progress, splits_of)
+        cache = str(config.feature_cache or features or folder.path.parent / runfolder.FEATURES)
+        return _train(config, folder, accelerator, method, progress, splits_of, cache)
 
 
 def _train(
@@ -77,11 +81,11 @@ def _train(
     method: Method,
     progress: Progress,
     splits_of: str | Path | None,
+    cache: str,
 ) -> dict[str, Any]:
     """`train` once all processes are there."""
     main = accelerator.is_main_process
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
-    cache = config.feature_cache or str(folder.path.parent / runfolder.FEATURES)
     task = make_task(dataclasses.replace(config, feature_cache=cache), accelerator, record=record)
     ending = Ending(alone=accelerator.num_processes == 1)
     try:

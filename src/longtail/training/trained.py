@@ -52,7 +52,7 @@ class Trained:
             model = self.task.restore(self.info, self.config, folder.method())
         except LongtailError as error:
             raise LongtailError(f"{folder.path}: {error}") from None
-        which = weights or self.config.final
+        which = weights or self.config.final or "best"
         path = folder.path / runfolder.WEIGHTS[which]
         folder.verify(runfolder.DATA, path.name)
         try:

@@ -1,0 +1,63 @@
+"""Which methods a comparison is made of: by name, or those that an expert would try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longtail.config import RunConfig
+from longtail.errors import LongtailError
+from longtail.methods.base import find_method, get_method, list_methods
+from longtail.tasks.find import task_class
+from longtail.training.recipes import resolve
+
+__all__ = ["ON_FEATURES", "SEEDS", "chosen_methods"]
+
+ON_FEATURES = (
+    "ce",
+    "logit-adjust:post_hoc=True",
+    "balanced-softmax",
+    "balanced-softmax:tau=cv",
+    "cb",
+    "class-aware",
+    "crt",
+    "tau-norm",
+    "ncm",
+    "cdb-w:preset=cross-fit",
+    "cdb-s:preset=cross-fit",
+    "cdb-w:preset=cross-fit,base=balanced-softmax",
+)
+"""``auto`` where a run takes seconds: a classifier on features."""
+IN_TRAINING = ("ce", "cdb-w", "cdb-s")
+"""``auto`` where a network is trained."""
+SEEDS = {"head": 5, "all": 3}
+
+
+def chosen_methods(config: RunConfig, methods: Sequence[str], seeds: int | None) -> tuple[tuple[str, ...], int]:
+    """The methods and the number of seeds of a comparison.
+
+    Args:
+        config: What the runs have in common.
+        methods: Names, or ``auto`` or ``all`` alone. ``all``: whatever the task can be trained with as it comes.
+        seeds: Number of seeds; None: five where a run takes seconds, otherwise three.
+
+    Raises:
+        LongtailError: ``auto`` or ``all`` beside others.
+    """
+    quick = resolve(config).tune == "head"
+    if len(methods) > 1 and (both := {"auto", "all"} & set(methods)):
+        raise LongtailError(f"--methods {min(both)} stands alone: leave the others out, or name those that you want")
+    if tuple(methods) == ("auto",):
+        methods = ON_FEATURES if quick else IN_TRAINING
+    elif tuple(methods) == ("all",):
+        methods = [name for name in list_methods() if _fits(name, resolve(config).task)]
+    return tuple(methods), SEEDS["head" if quick else "all"] if seeds is None else seeds
+
+
+def _fits(name: str, kind: str) -> bool:
+    if find_method(name).needs_weights:
+        return False
+    try:
+        task_class(kind).check_method(get_method(name), kind)
+    except LongtailError:
+        return False
+    return True
