@@ -113,7 +113,7 @@ class Compare(RunConfig):
         out = self.out or Path("runs") / _file_name(config.data)
         say(f"comparing methods on {config.data}")  # before long imports
         from longtail.training.jobs import comparison_jobs, run_jobs, unfinished
-        from longtail.training.rows import chosen_methods
+        from longtail.training.rows import chosen_methods, worth_tuning
 
         if self.submit_options and self.submit is None:
             raise LongtailError("--submit-options belongs to --submit slurm")
@@ -144,6 +144,9 @@ class Compare(RunConfig):
             more = f" (and {len(failed) - 1} more runs failed)" if len(failed) > 1 else ""
             raise LongtailError(f"{failed[0].job.label}: {failed[0].problem}{more}")
         report_on(out, baseline=baseline)
+        if self.methods == ("auto",) and config.tune is None and (best := worth_tuning(jobs)):
+            words = f"longtail compare {config.data} --tune all --methods {' '.join(best)} --seeds 3 --out {out}-tuned"
+            say(f"to fine-tune the best of them on held-out samples: {words}")
         for outcome in failed:
             warn(f"{outcome.job.label} failed: {outcome.problem}")
         return 1 if failed else 0

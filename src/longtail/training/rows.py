@@ -8,9 +8,11 @@ from longtail.config import RunConfig
 from longtail.errors import LongtailError
 from longtail.methods.base import find_method, get_method, list_methods
 from longtail.tasks.find import task_class
+from longtail.training.folder import RunFolder
+from longtail.training.jobs import Job
 from longtail.training.recipes import resolve
 
-__all__ = ["ON_FEATURES", "SEEDS", "chosen_methods"]
+__all__ = ["ON_FEATURES", "SEEDS", "chosen_methods", "worth_tuning"]
 
 ON_FEATURES = (
     "ce",
@@ -29,6 +31,7 @@ ON_FEATURES = (
 """``auto`` where a run takes seconds: a classifier on features."""
 IN_TRAINING = ("ce", "cdb-w", "cdb-s")
 """``auto`` where a network is trained."""
+_FROM_FEATURES = {"preset=cross-fit", "source=cross-fit", "tau=cv"}
 SEEDS = {"head": 5, "all": 3}
 
 
@@ -51,6 +54,26 @@ def chosen_methods(config: RunConfig, methods: Sequence[str], seeds: int | None)
     elif tuple(methods) == ("all",):
         methods = [name for name in list_methods() if _fits(name, resolve(config).task)]
     return tuple(methods), SEEDS["head" if quick else "all"] if seeds is None else seeds
+
+
+def worth_tuning(jobs: Sequence[Job], count: int = 2) -> list[str]:
+    """The methods of a comparison on features that are worth a fine-tuning: the best on held-out samples.
+
+    Those whose difficulty or exponent comes from the features themselves are left out.
+
+    Returns:
+        Up to ``count`` methods as `comparison_jobs` takes them, the best first.
+    """
+    scores: dict[str, list[float]] = {}
+    if not jobs or resolve(jobs[0].config).tune != "head":
+        return []
+    for job in jobs:
+        kwargs, folder = job.config.method_kwargs, RunFolder(job.folder)
+        if folder.finished and not _FROM_FEATURES & set(kwargs) and "val" in folder.metrics:
+            known = [value for value in folder.metrics["val"]["per_class"] if value is not None]
+            name = ":".join([job.config.method, *([",".join(kwargs)] if kwargs else [])])
+            scores.setdefault(name, []).append(sum(known) / len(known))
+    return sorted(scores, key=lambda name: -sum(scores[name]) / len(scores[name]))[:count]
 
 
 def _fits(name: str, kind: str) -> bool:
