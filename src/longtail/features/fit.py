@@ -174,6 +174,7 @@ def out_of_fold(
     folds: Tensor,
     l2: float,
     layers: dict[int, tuple[Tensor, Tensor]] | None = None,
+    max_iter: int = 300,
 ) -> Tensor:
     """Logits of every sample by a layer that was fitted without its fold.
 
@@ -189,6 +190,7 @@ def out_of_fold(
         l2: As in `fit_linear`.
         layers: What was fitted without each fold before, with another criterion: the fits start from there, and their
             results are entered in its place. None: they start from zeros.
+        max_iter: As in `fit_linear`.
 
     Returns:
         float32 logits ``[N, C]`` on the device of ``x``.
@@ -207,6 +209,8 @@ def out_of_fold(
     logits = x.new_empty(len(x), num_classes)
     for number in numbers:
         out, init = folds == number, layers.get(number)
-        W, b = layers[number] = fit_linear(x[~out], y[~out], criterion, num_classes=num_classes, l2=l2, init=init)
+        W, b = layers[number] = fit_linear(
+            x[~out], y[~out], criterion, num_classes=num_classes, l2=l2, init=init, max_iter=max_iter
+        )
         logits[out] = x[out] @ W.T + b
     return logits

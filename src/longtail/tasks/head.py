@@ -75,6 +75,7 @@ class HeadTask(VectorTask):
     def __init__(self, data: ImageData, vectors: Mapping[str, Tensor], *, frozen: _Frozen, **options: Any) -> None:
         super().__init__(data, vectors, kept=frozen.kept.value, **options)
         self.frozen = frozen
+        self.mark = f"{frozen.network.digest} {frozen.kept.key} {frozen.features}"
         self._weights = frozen.network.source
 
     @classmethod

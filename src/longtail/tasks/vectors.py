@@ -33,6 +33,11 @@ STEPS = 50
 """Steps of an epoch: the batch follows from the number of samples, so that a run takes as long for few as for many."""
 SMALLEST_BATCH, LARGEST_BATCH = 8, 512
 OUT_OF_FOLD = 5
+_ITERATIONS = 40
+"""Of an out-of-fold fit: enough for its predictions, not for the last digits of its weights."""
+_REMEMBERED = 16
+_out_of_folds: dict[tuple[str | None, str], Tensor] = {}
+"""Out-of-fold logits by training vectors and loss: the methods of a comparison ask for the same ones."""
 HIDDEN = 512
 SCALE = 25.0
 """Of a cosine classifier's cosines, as in LIFT (Shi et al., ICML 2024)."""
@@ -93,6 +98,7 @@ class VectorTask(ImageTask):
         super().__init__(data, **options)
         self.vectors = {name: x.to(self.device) for name, x in vectors.items()}
         self.kept = kept or (lambda _, find: find())
+        self.mark: str | None = None  # what names the training vectors in this process
         self.kind = kind
 
     @property
@@ -135,6 +141,14 @@ class VectorTask(ImageTask):
 
     def _out_of_fold(self, layers: dict, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Fits with one weight decay, so that criteria are compared alike, each from ``layers``, those of the last."""
+        key = (self.mark, _fingerprint(criterion, self.data.num_classes, self.device))
+        if self.mark is None or key not in _out_of_folds:
+            if len(_out_of_folds) >= _REMEMBERED:
+                _out_of_folds.clear()
+            _out_of_folds[key] = self._fit_out_of_fold(layers, criterion)
+        return _out_of_folds[key]
+
+    def _fit_out_of_fold(self, layers: dict, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         x, y = self.vectors["train"][0][:, :_COMPONENTS], self.data.train.labels.to(self.device)
         return out_of_fold(
             x,
@@ -144,6 +158,7 @@ class VectorTask(ImageTask):
             folds=self._folds(OUT_OF_FOLD),
             l2=self.decay_of(self._prior_criterion()),
             layers=layers,
+            max_iter=_ITERATIONS,
         ).cpu()
 
     def _prior_criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -162,6 +177,7 @@ class VectorTask(ImageTask):
         task.data = dataclasses.replace(data, train=joined(data.train, data.val), val=None)
         task.class_counts = task.data.train.class_counts(data.num_classes)
         task.vectors = {name: x for name, x in self.vectors.items() if name != "val"} | {"train": both}
+        task.mark = None if self.mark is None else f"{self.mark} refit"
         task.kept = lambda name, find: self.kept(f"refit-{name}", find)
         return task
 
