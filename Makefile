@@ -22,7 +22,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
 
 demo: $(VENV)/.installed-train
-	test -d demo/pictures || $(BIN)/python examples/digits_as_photographs.py demo/pictures
+	test -d demo/pictures || $(BIN)/python docs/demo_pictures.py demo/pictures
 	$(BIN)/longtail compare folder:demo/pictures --seeds 3 --out demo/comparison
 
 test: $(VENV)/.installed-dev
