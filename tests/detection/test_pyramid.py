@@ -107,7 +107,7 @@ def test_a_run_on_a_described_backbone_needs_its_folder_no_more(tmp_path: Path) 
     save_file(network.state_dict(), tiny / "model.safetensors")
     pictures = write_pictures(tmp_path / "pictures")
     options: dict[str, Any] = {"task": "detect", "method": "ce", "image_size": 32, "epochs": 1, "batch_size": 2}
-    options |= {"lr": 1e-3, "device": "cpu", "model": f"fasterrcnn:timm/local-dir:{tiny}"}
+    options |= {"lr": 1e-3, "device": "cpu", "model": f"fasterrcnn:timm/local-dir:{tiny}", "weights": "pretrained"}
     metrics = train(RunConfig(data=f"coco:{pictures}", **options), tmp_path / "run")
     shutil.rmtree(tiny)
     about = json.loads((tmp_path / "run" / runfolder.DATA).read_text())
