@@ -23,7 +23,7 @@ help:
 
 demo: $(VENV)/.installed-train
 	test -d demo/pictures || $(BIN)/python docs/demo_pictures.py demo/pictures
-	$(BIN)/longtail compare folder:demo/pictures --seeds 3 --out demo/comparison
+	$(BIN)/longtail compare folder:demo/pictures --group-by none --seeds 3 --out demo/comparison
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)

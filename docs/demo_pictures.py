@@ -6,6 +6,7 @@ A stand-in for photographs of your own: ``FOLDER/train/CLASS/*.png`` and ``FOLDE
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -18,6 +19,8 @@ NAMES = "zero one two three four five six seven eight nine".split()
 def write(folder: Path, imbalance: float = 20) -> None:
     """Pictures of 8 x 8 pixels: 40 per class to test, and 130 of the most frequent class to train."""
     images, labels = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(labels))  # the first ones are of other hands than the last
+    images, labels = images[order], labels[order]
     for label, count in enumerate(long_tail_counts(130, 10, imbalance=imbalance)):
         pixels = (images[labels == label].reshape(-1, 8, 8) * 15.9).astype("uint8")
         for i, picture in enumerate(pixels[: TEST + count]):

@@ -139,7 +139,14 @@ def test_a_resolved_configuration_has_no_gap_and_stays_as_it_is(name):
     c = resolve(of_recipe(name))
     filled = CATALOGUE[name].options & {"imbalance_kind", "select_fraction", "broken", "frames", "data_seed"}
     filled -= set() if CATALOGUE[name].imbalance else {"imbalance_kind"}  # without a law there is none
-    free = {f.name for f in dataclasses.fields(DataOptions)} - filled | {"weights", "workers"}
+    free = {f.name for f in dataclasses.fields(DataOptions)} - filled | {"weights", "workers", "feature_cache"}
+    free |= {"optimizer", "backbone_lr", "layer_decay", "ema", "label_smoothing", "patience", "adapter", "adapter_rank"}
+    if c.tune == "head" or c.task == "vectors":  # what only the data tell
+        free |= {"batch_size", "weight_decay", "lr"}
+    if c.tune != "head":
+        free |= {"head", "features", "views", "refit"}
+    if c.task == "vectors":
+        free |= {"image_size", "tune"}
     assert [k for k, v in c.to_dict().items() if v is None and k not in free] == []
     assert resolve(c) == c
     assert RunConfig.from_dict(json.loads(json.dumps(c.to_dict()))) == c
@@ -149,6 +156,7 @@ def test_a_resolved_configuration_has_no_gap_and_stays_as_it_is(name):
 def test_any_number_of_epochs_makes_a_whole_schedule(epochs, name):
     """Milestones and warm-up follow the length, and every epoch has a rate above 0."""
     c = resolve(of_recipe(name, epochs=epochs))
+    c = dataclasses.replace(c, lr=c.lr or 1.0)  # of a classifier on features the data tell it
     assert c.warmup_epochs < epochs
     assert all(1 <= m <= epochs for m in c.milestones)
     assert all(learning_rate(c, epoch) > 0 for epoch in range(epochs))
@@ -171,7 +179,7 @@ def test_what_is_given_is_kept():
 def test_a_configuration_file_is_read_as_it_was_written(tmp_path):
     c = resolve(RunConfig(data="digits", method="cdb-w", method_kwargs=("tau=1", "momentum=0.5"), seed=3))
     (tmp_path / "config.json").write_text(json.dumps({"longtail": "9", "config": c.to_dict()}))
-    assert read_config(tmp_path) == read_config(tmp_path / "config.json") == c
+    assert read_config(tmp_path) == read_config(tmp_path / "config.json") == dataclasses.replace(c, weights="none")
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,11 @@ class Data:
     @property
     def key(self) -> tuple[Any, ...]:
         """Runs with equal keys can be compared with each other."""
-        # The counts tell one imbalance from another. Images with boxes show several classes, so that their counts
-        # differ a little wherever other images are drawn.
-        return (self.name, self.class_names, None if self.boxes else self.counts.get("train"))
+        # The counts tell one imbalance from another: those of all splits together, since a cut that parts no group
+        # takes other numbers from each seed's. Images with boxes show several classes, so that their counts differ a
+        # little wherever other images are drawn.
+        whole = tuple(map(sum, zip(*self.counts.values(), strict=False)))
+        return (self.name, self.class_names, None if self.boxes or "train" not in self.counts else whole)
 
     @functools.cached_property
     def order(self) -> Ints:

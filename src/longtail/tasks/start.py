@@ -21,10 +21,9 @@ DEFAULT_DETECTOR = f"fasterrcnn:{DEFAULT_MODEL}"
 """Of photographs with boxes."""
 PHOTOGRAPHS_TUNE = "head"
 """``--tune`` of photographs that start from published weights, unless it is said."""
-TRAINING_HEAD: dict[str, Any] = {"epochs": 20, "lr": 12.0, "schedule": "cosine", "warmup_epochs": 0}
+TRAINING_HEAD: dict[str, Any] = {"epochs": 20, "schedule": "cosine", "warmup_epochs": 0}
 TRAINING_HEAD |= {"final": "last", "refit": True, "head": "linear", "views": 0}
-"""Of a classifier on features of mean square length 1, whose loss is as flat as the rate is large. The batch size and
-the weight decay follow from the data, see `VectorTask.training`."""
+"""Of a classifier on features. Rate, batch size and weight decay follow from the data, see `VectorTask.training`."""
 ON_FEATURES = ("head", "features", "views", "refit", "feature_cache")
 """Fields that mean something to ``--tune head`` alone."""
 

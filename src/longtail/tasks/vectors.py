@@ -32,6 +32,7 @@ __all__ = ["VectorModel", "VectorTask"]
 STEPS = 50
 """Steps of an epoch: the batch follows from the number of samples, so that a run takes as long for few as for many."""
 SMALLEST_BATCH, LARGEST_BATCH = 8, 512
+LARGEST_RATE = 12.0
 OUT_OF_FOLD = 5
 _ITERATIONS = 40
 """Of an out-of-fold fit: enough for its predictions, not for the last digits of its weights."""
@@ -108,9 +109,16 @@ class VectorTask(ImageTask):
 
     # -- what only the data tell ---------------------------------------------------------------------------------------
     def training(self, config: RunConfig, parts: Parts) -> RunConfig:
-        """Batch size by the number of samples, weight decay by cross-validation with the method's first loss."""
+        """Batch size by the number of samples, weight decay by cross-validation with the method's first loss.
+
+        The learning rate is as large as the loss is flat: for vectors of length 1 its curvature is at most about twice
+        the largest p (1 - p), p the share of a class.
+        """
         size = max(SMALLEST_BATCH, min(LARGEST_BATCH, round(len(self.data.train) / STEPS)))
         chosen: dict[str, Any] = {} if config.batch_size else {"batch_size": size}
+        if config.lr is None:
+            shares = torch.tensor(self.class_counts, dtype=torch.float64) / max(1, sum(self.class_counts))
+            chosen["lr"] = min(LARGEST_RATE, 1 / max(float((shares * (1 - shares)).max()), 1e-6))
         if config.weight_decay is None:
             first = parts.stages[0].parts.get("criterion", parts.criterion) if parts.stages else parts.criterion
             chosen["weight_decay"] = self.decay_of(first)
