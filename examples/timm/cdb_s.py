@@ -8,6 +8,7 @@ Nothing of timm is patched; the loop is that of its train.py. Its loader keeps i
 import tempfile
 from pathlib import Path
 
+import timm
 import torch
 from PIL import Image
 from timm.data import Mixup, create_dataset, create_loader
@@ -15,7 +16,6 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 
-import timm
 from longtail import ClassDifficulty, ClassWeightedSampler, ShotAccuracy, labels_of
 from longtail.data import load_data
 from longtail.integrations.timm import with_sampler

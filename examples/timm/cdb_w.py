@@ -8,13 +8,13 @@ Nothing of timm is patched; the loop is that of its train.py. The loss takes the
 import tempfile
 from pathlib import Path
 
+import timm
 import torch
 from PIL import Image
 from timm.data import Mixup, create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 
-import timm
 from longtail import ClassDifficulty, ClassWeightedLoss, ShotAccuracy, labels_of
 from longtail.data import load_data
 

@@ -8,11 +8,11 @@ import tempfile
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
+from transformers import TrainingArguments, ViTConfig, ViTForImageClassification
 
 from longtail import ClassDifficulty, ClassWeightedLoss, ShotAccuracy
 from longtail.data import load_data
 from longtail.integrations.transformers import DifficultyTrainer
-from transformers import TrainingArguments, ViTConfig, ViTForImageClassification
 
 
 class Images(Dataset):

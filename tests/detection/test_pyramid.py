@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import Weights
 
-import timm
 from clear import assert_clear
 from detection.pictures import write_pictures
 from longtail import runfolder

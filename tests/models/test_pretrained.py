@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -20,7 +21,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import Weights
 
-import timm
 from clear import assert_clear
 from longtail.errors import LongtailError
 from longtail.models import classifier_of, create_model, has_published, preprocess_of, pretrained

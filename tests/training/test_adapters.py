@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import timm
 from commands import run
 from longtail.config import RunConfig
 from longtail.errors import LongtailError, Terminated

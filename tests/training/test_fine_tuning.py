@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
-import timm
 from longtail.config import RunConfig
 from longtail.data.catalogue import CATALOGUE
 from longtail.errors import Terminated

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
-import timm
 from longtail.config import RunConfig
 from longtail.errors import LongtailError, Terminated
 from longtail.models import layer_depths

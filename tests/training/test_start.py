@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import timm
 from longtail import runfolder
 from longtail.cli import main
 from longtail.config import RunConfig

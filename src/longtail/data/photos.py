@@ -260,7 +260,7 @@ def _looks_whole(path: Content, *, reduced: bool) -> bool:
         return False
 
 
-_WHOLE: set[tuple[tuple[str | int, ...], bool]] = set()
+_WHOLE: set[tuple[tuple[str | int, ...] | None, bool]] = set()
 """Files that were looked at in this process: the many runs of a comparison look at the same ones."""
 
 
@@ -297,14 +297,12 @@ def check_images(
     def fault(key: str) -> str | None:
         try:
             path = key if source is None else source(key)
-            if not decode and source is None and (mark := _mark(key)) is not None:
-                if (mark, reduced) in _WHOLE:
-                    return None
-                if _looks_whole(path, reduced=reduced):
-                    _WHOLE.add((mark, reduced))
-                    return None
-            if decode or not _looks_whole(path, reduced=reduced):
-                read_image(path, shorter=_REDUCED if reduced else None, bit_depth=bit_depth, name=key)
+            mark = (_mark(key) if source is None else None, reduced)
+            if not decode and (mark in _WHOLE or _looks_whole(path, reduced=reduced)):
+                if mark[0] is not None:
+                    _WHOLE.add(mark)
+                return None
+            read_image(path, shorter=_REDUCED if reduced else None, bit_depth=bit_depth, name=key)
         except LongtailError as error:
             return str(error)
         return None

@@ -7,9 +7,9 @@ import dataclasses
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from accelerate import Accelerator
 from longtail import runfolder
 from longtail.config import RunConfig
 from longtail.difficulty import ClassDifficulty, all_reduce_sum

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from accelerate import Accelerator
 from longtail.config import RunConfig
 from longtail.data.record import SplitRecord, record_splits
 from longtail.difficulty import all_reduce_sum

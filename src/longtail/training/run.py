@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+
 from longtail import runfolder
 from longtail.config import RunConfig
 from longtail.data.loader import of_dead_worker

@@ -7,9 +7,9 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from accelerate import Accelerator
 from longtail.config import RunConfig
 from longtail.data.record import SplitRecord
 from longtail.errors import LongtailError
