@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from longtail.cli import main
+from longtail.config import RunConfig
 from longtail.data.vectors import read_vectors
 from longtail.training.apply import load_run
+from longtail.training.recipes import resolve
+from longtail.training.rows import ON_FEATURES, chosen_methods
 
 
 def rows(path: Path, *, n: int = 150, width: int = 6, seed: int = 0, shift: float = 100.0) -> Path:
@@ -20,7 +23,7 @@ def rows(path: Path, *, n: int = 150, width: int = 6, seed: int = 0, shift: floa
     draw = np.random.default_rng(seed)
     y = np.minimum(np.arange(n) % 10 // 4, 2)
     centres = np.random.default_rng(7).normal(size=(3, width)) * 3
-    x = ((centres[y] + draw.normal(size=(n, width))) * 10.0 ** np.arange(width) + shift).astype(np.float32)
+    x = ((centres[y] + draw.normal(size=(n, width))) * 10.0 ** (np.arange(width) % 6) + shift).astype(np.float32)
     np.savez(path, x=x, y=np.asarray(["oak", "ash", "yew"])[y])
     return path
 
@@ -100,3 +103,37 @@ def test_inspection_of_rows_guesses_what_is_hard(tmp_path: Path, capsys) -> None
     out = capsys.readouterr().out
     assert "3 classes" in out and "nearest class mean of the standardised rows" in out
     assert (tmp_path / "look.png").stat().st_size > 10_000
+
+
+def test_a_comparison_of_rows_is_the_one_that_runs_on_features(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a frozen network: a dozen methods, five seeds, held-out rows trained on at last, nothing found twice."""
+    data = rows(tmp_path / "rows.npz")
+    config = RunConfig(data=f"features:{data}")
+    assert chosen_methods(config, ("auto",), None) == (ON_FEATURES, 5)
+    assert chosen_methods(config, ("ce",), None)[1] == 5
+    assert (resolve(config).final, resolve(config).refit, resolve(config).lr) == ("last", True, None)
+    mlp = resolve(RunConfig(data=f"features:{data}", model="mlp"))
+    assert (mlp.final, mlp.refit, mlp.lr) == ("best", False, 0.05)
+    words = ["compare", f"features:{data}", "--epochs", "2", "--seeds", "1", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "first")]) == 0
+    out = capsys.readouterr().out
+    assert "12 methods with 1 seeds each" in out and "--tune all" not in out
+    metrics = {f.parts[-3]: json.loads(f.read_text()) for f in (tmp_path / "first").rglob("metrics.json")}
+    assert len(metrics) == 12 and {m for m in metrics if "refit" not in metrics[m]} == {"tau-norm"}  # measures on them
+    monkeypatch.setattr("longtail.tasks.vectors.cross_validate", None)  # no weight decay is looked for again
+    assert main([*words, "--methods", "ce", "balanced-softmax", "--out", str(tmp_path / "second")]) == 0
+
+
+def test_wide_rows_are_projected_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = rows(tmp_path / "rows.npz", width=1100)
+    words = ["train", f"features:{data}", "--method", "ce", "--epochs", "2", "--device", "cpu", "--out"]
+    assert main([*words, str(tmp_path / "first")]) == 0
+    monkeypatch.setattr("longtail.tasks.embeddings.projection_of", None)
+    assert main([*words, str(tmp_path / "second")]) == 0
+    with open(data, "rb+") as file:
+        content = dict(np.load(file))
+    np.savez(data, **content | {"y": np.roll(content["y"], 1)})
+    with pytest.raises(TypeError):
+        main([*words, str(tmp_path / "third"), "--debug"])

@@ -127,9 +127,10 @@ _TRAIN_CLIPS: dict[str, Any] = {"model": "small3d", "weight_decay": 5e-4, "sched
 _TRAIN_VECTORS: dict[str, Any] = {
     "model": "linear",
     "epochs": 30,
-    "lr": 4.0,
     "schedule": "cosine",
     "warmup_epochs": 0,
+    "final": "last",
+    "refit": True,
 }
 _TRAIN_BOXES: dict[str, Any] = {
     "model": "fasterrcnn_resnet50_fpn",

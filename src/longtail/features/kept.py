@@ -47,6 +47,7 @@ class Kept:
         value = json.loads(json.dumps(find()))
         if path is not None:
             with contextlib.suppress(OSError):  # a full disk: not kept
+                path.parent.mkdir(parents=True, exist_ok=True)
                 atomic(path, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
         return value
 
@@ -67,6 +68,7 @@ class Kept:
             return path
         own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             atomic(path, lambda temporary: save_file(own, temporary))
         except (OSError, SafetensorError):
             return None

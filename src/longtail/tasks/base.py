@@ -107,6 +107,8 @@ class Task(abc.ABC):
     """The fields of `RunConfig` about how a given network is trained on that mean something to it."""
     keeps_still: ClassVar[bool] = False
     """Whether what is frozen of a new model stays as in evaluation while the rest is trained."""
+    on_features: ClassVar[bool] = False
+    """Whether what is trained reads features that stay as they are: a run takes seconds, and can be cross-fitted."""
     exports: ClassVar[bool] = False
     """Whether a model maps a batch of images or clips alone to logits, so that ``longtail export`` can write it."""
 

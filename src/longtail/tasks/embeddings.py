@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from longtail.config import RunConfig
 from longtail.data.base import ImageData
 from longtail.data.catalogue import Entry, known
+from longtail.data.groups import group_numbers
 from longtail.data.record import SplitRecord
 from longtail.data.summary import inspect_data
 from longtail.data.vectors import read_vectors
 from longtail.errors import LongtailError
-from longtail.features.project import projection_of
+from longtail.features.kept import Kept, key_of
+from longtail.features.project import COMPONENTS, projection_of
+from longtail.features.store import digests_of
 from longtail.methods import ClassStats, Method
 from longtail.tasks.description import ROWS, Rules
 from longtail.tasks.image import with_classes
@@ -28,7 +31,10 @@ __all__ = ["MODELS", "EmbeddingTask", "RowModel"]
 MODELS = ("linear", "cosine", "mlp")
 _IDLE = ("image_size", "weights", "tune", "head", "features", "views", "feature_cache", "workers")
 """Fields of a run that mean nothing here, and must not be set."""
-_TRAIN_MLP: dict[str, Any] = {"lr": 0.05, "weight_decay": 5e-4}
+_KEPT = "rows"
+"""Folder of what was found from rows, beside the features of networks."""
+_TRAIN_MLP: dict[str, Any] = {"lr": 0.05, "weight_decay": 5e-4, "final": "best", "refit": False}
+"""With a layer between, it is a network in training."""
 
 
 class RowModel(VectorModel):
@@ -113,10 +119,17 @@ class EmbeddingTask(VectorTask):
         """The task of a configuration, for process ``rank`` of ``world``."""
         assert config.model
         data = cls.read(config, record=record, whole=whole)
-        assert isinstance(data.train.images, Tensor)
-        return cls(
+        x = data.train.images
+        assert isinstance(x, Tensor)
+        kept = Kept(
+            Path(config.feature_cache).expanduser() / _KEPT if config.feature_cache else None,
+            key_of(digests_of(data.train), data.train.labels, group_numbers(data.train)),
+        )
+        wide = x.shape[1] > COMPONENTS
+        task = cls(
             data,
-            project=projection_of(data.train.images),
+            project=kept.layer(f"project-{COMPONENTS}", lambda: projection_of(x)) if wide else projection_of(x),
+            kept=kept.value,
             kind=config.model,
             model=config.model,
             device=device,
@@ -124,6 +137,8 @@ class EmbeddingTask(VectorTask):
             rank=rank,
             world=world,
         )
+        task.mark = f"rows {kept.key}"
+        return task
 
     def adopt(self, info: Mapping[str, Any], split: str) -> EmbeddingTask:
         """This task as one for the model of a finished run, which standardises the rows itself."""

@@ -85,6 +85,7 @@ class VectorTask(ImageTask):
     """
 
     learns: ClassVar[frozenset[str]] = ImageTask.learns - {"optimizer", "backbone_lr", "layer_decay"}
+    on_features: ClassVar[bool] = True
     exports: ClassVar[bool] = True
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from longtail.config import RunConfig
 from longtail.errors import LongtailError
 from longtail.methods.base import find_method, get_method, list_methods
-from longtail.tasks.find import task_class
+from longtail.tasks.find import task_class, task_of
 from longtail.training.folder import RunFolder
 from longtail.training.jobs import Job
 from longtail.training.recipes import resolve
@@ -32,7 +32,7 @@ ON_FEATURES = (
 IN_TRAINING = ("ce", "cdb-w", "cdb-s")
 """``auto`` where a network is trained."""
 _FROM_FEATURES = {"preset=cross-fit", "source=cross-fit", "tau=cv"}
-SEEDS = {"head": 5, "all": 3}
+SEEDS, SEEDS_IN_TRAINING = 5, 3
 
 
 def chosen_methods(config: RunConfig, methods: Sequence[str], seeds: int | None) -> tuple[tuple[str, ...], int]:
@@ -46,14 +46,15 @@ def chosen_methods(config: RunConfig, methods: Sequence[str], seeds: int | None)
     Raises:
         LongtailError: ``auto`` or ``all`` beside others.
     """
-    quick = resolve(config).tune == "head"
+    resolved = resolve(config)
+    quick = task_of(resolved).on_features
     if len(methods) > 1 and (both := {"auto", "all"} & set(methods)):
         raise LongtailError(f"--methods {min(both)} stands alone: leave the others out, or name those that you want")
     if tuple(methods) == ("auto",):
         methods = ON_FEATURES if quick else IN_TRAINING
     elif tuple(methods) == ("all",):
-        methods = [name for name in list_methods() if _fits(name, resolve(config).task)]
-    return tuple(methods), SEEDS["head" if quick else "all"] if seeds is None else seeds
+        methods = [name for name in list_methods() if _fits(name, resolved.task)]
+    return tuple(methods), (SEEDS if quick else SEEDS_IN_TRAINING) if seeds is None else seeds
 
 
 def worth_tuning(jobs: Sequence[Job], count: int = 2) -> list[str]:
