@@ -17,6 +17,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
                                                           paired by draw with OTHER, with 95 % intervals
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
     <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
+    <!-- trainers -->  ...  <!-- /trainers -->                              what the tests show of each trainer
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
 ``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs),
@@ -50,11 +51,12 @@ sys.path.insert(0, str(ROOT / "docs"))
 import recipe_heads  # noqa: E402
 from measured import Results, interval, read, with_spread  # noqa: E402
 from method_measurements import measurements  # noqa: E402
+from trainers_table import trainers_table  # noqa: E402
 
 from crossfit import crossfit_number, crossfit_table  # noqa: E402
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|checks|data"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|checks|data|trainers"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -234,6 +236,8 @@ def fill(text: str, root: Path = ROOT) -> str:
             table = checks_table()
         elif kind == "data":
             table = data_table()
+        elif kind == "trainers":
+            table = trainers_table(ROOT)
         elif kind == "crossfit":
             table = crossfit_table(arguments, markdown, root / "results" / "crossfit.csv")
         elif kind == "results":
@@ -266,7 +270,8 @@ def fill(text: str, root: Path = ROOT) -> str:
 
 def outputs() -> Iterator[tuple[Path, str]]:
     """Every file that holds measured numbers, and what it should hold."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    pages = (page for folder in ("docs", "docs/trainers") for page in sorted((ROOT / folder).glob("*.md")))
+    for page in [ROOT / "README.md", *pages]:
         yield page, fill(page.read_text(encoding="utf-8"))
     results = Results(ROOT / "results")
     for recipe in sorted((ROOT / "src" / "longtail" / "paper").glob("*.py")):

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
+from integrations.problem import launched
 from longtail import ClassDifficulty, LongtailError
 from longtail.held_out import own_samples
 
@@ -101,10 +102,20 @@ def test_reset_makes_it_new_and_its_holders_follow() -> None:
 def in_two(rank: int, how: str) -> tuple[Tensor, Tensor]:
     """Performance and number of samples that were counted, by one of two processes."""
     model, data = network(), TensorDataset(X, Y)
-    if how == "accelerate":
+    if how.startswith("accelerate"):
+        from accelerate import PartialState
         from accelerate.data_loader import prepare_data_loader
 
-        loader = prepare_data_loader(DataLoader(data, 4), num_processes=2, process_index=rank, put_on_device=False)
+        PartialState._reset_state()
+        words: dict[str, Any] = {"dispatch_batches": "dispatched" in how, "split_batches": "split" in how}
+        words |= {"device": torch.device("cpu"), "put_on_device": "dispatched" in how}
+        with launched(rank):
+            PartialState(cpu=True)
+            loader = prepare_data_loader(DataLoader(data, 4), num_processes=2, process_index=rank, **words)
+    elif how == "timm":
+        from timm.data.distributed_sampler import OrderedDistributedSampler
+
+        loader = DataLoader(data, 4, sampler=OrderedDistributedSampler(data))
     else:
         loader = DataLoader(data, 4, sampler=DistributedSampler(data))
     if rank:
@@ -119,11 +130,17 @@ def in_two(rank: int, how: str) -> tuple[Tensor, Tensor]:
 
     difficulty.update = counting  # type: ignore[method-assign]
     difficulty.measure(DistributedDataParallel(model), loader)
+    if how.startswith("accelerate"):
+        PartialState._reset_state()
     return difficulty.performance, counted
 
 
-@pytest.mark.parametrize("how", ["torch", "accelerate"])
+WAYS = ("torch", "timm", "accelerate", "accelerate split", "accelerate dispatched", "accelerate dispatched split")
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_two_processes_measure_what_one_does_without_the_padding(how: str, run_two: Callable[..., Any]) -> None:
+    pytest.importorskip("torch" if how == "torch" else how.partition(" ")[0])
     (first, ours), (second, theirs) = run_two(in_two, how)
     assert torch.equal(first, second) and int(ours + theirs) == 23
     torch.testing.assert_close(first, by_hand(network()))

@@ -137,17 +137,26 @@ def _moved(value: Any, device: torch.device | None) -> Any:
 def own_samples(loader: Any) -> int | None:
     """How many samples a loader yields on this process before those that only fill up its share; None: it fills none.
 
-    It knows ``torch.utils.data.DistributedSampler`` with what is derived from it, and loaders that Accelerate prepared:
-    both put the filling last.
+    It knows ``torch.utils.data.DistributedSampler`` with what is derived from it, timm's ``OrderedDistributedSampler``,
+    and loaders that Accelerate prepared: all put the filling last.
     """
     batches = getattr(loader, "batch_sampler", None)
     if all(hasattr(batches, name) for name in ("batch_sampler", "num_processes", "process_index", "split_batches")):
         return _own_of_batches(batches)
-    for sampler in (getattr(loader, "sampler", None), getattr(batches, "sampler", None)):
-        if isinstance(sampler, DistributedSampler) and not sampler.drop_last:
-            size: int = len(sampler.dataset)  # pyright: ignore[reportArgumentType]
-            return len(range(sampler.rank, size, sampler.num_replicas))
+    if hasattr(loader, "split_batches") and hasattr(getattr(batches, "sampler", None), "__len__"):
+        return _own_of_dispatched(loader, batches)
+    samplers: list[Any] = [getattr(holder, "sampler", None) for holder in (loader, batches)]
+    for sampler in samplers:
+        if _fills_up(sampler):
+            return len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))
     return None
+
+
+def _fills_up(sampler: Any) -> bool:
+    """Whether it deals out a data set by turns and repeats the first samples until all processes have as many."""
+    if isinstance(sampler, DistributedSampler):
+        return not sampler.drop_last
+    return any(base.__name__ == "OrderedDistributedSampler" for base in type(sampler).__mro__)  # timm's
 
 
 def _own_of_batches(shard: Any) -> int | None:
@@ -161,3 +170,14 @@ def _own_of_batches(shard: Any) -> int | None:
         part = size // processes
         return whole * part + min(max(rest - part * index, 0), part)
     return len(range(index, whole, processes)) * size + (rest if whole % processes == index else 0)
+
+
+def _own_of_dispatched(loader: Any, batches: Any) -> int | None:
+    """`own_samples` of Accelerate's ``DataLoaderDispatcher``, which cuts what process 0 has read in equal parts."""
+    if batches.drop_last:
+        return None
+    processes, index = loader.state.num_processes, loader.state.process_index
+    size = batches.batch_size * (1 if loader.split_batches else processes)
+    whole, rest = divmod(len(batches.sampler), size)
+    part = -(-rest // processes)
+    return whole * (size // processes) + min(max(rest - part * index, 0), part)

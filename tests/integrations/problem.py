@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from longtail import ClassDifficulty, ClassWeightedLoss, ClassWeightedSampler
 
@@ -31,15 +33,18 @@ def network() -> nn.Linear:
     return nn.Linear(5, 3)
 
 
-def parts() -> tuple[ClassDifficulty, ClassWeightedLoss, ClassWeightedSampler]:
-    """A difficulty that weighs the loss and draws the samples; an unusual combination that shows both."""
+def parts(method: str = "both") -> tuple[ClassDifficulty, Any, Any]:
+    """Difficulty, loss and sampler of ``cdb-w`` (weighs, shuffles), ``cdb-s`` (draws), or an unusual one of both."""
     difficulty = ClassDifficulty(3, tau=1.0)
-    return difficulty, ClassWeightedLoss(difficulty), ClassWeightedSampler(LABELS, difficulty)
+    criterion = torch.nn.CrossEntropyLoss() if method == "cdb-s" else ClassWeightedLoss(difficulty)
+    drawn = ClassWeightedSampler(LABELS, difficulty)
+    shuffled: Any = DistributedSampler(TRAIN, num_replicas=1, rank=0)
+    return difficulty, criterion, shuffled if method == "cdb-w" else drawn
 
 
-def plain(epochs: int = EPOCHS, batch: int = BATCH) -> tuple[nn.Linear, ClassDifficulty, Tensor]:
+def plain(epochs: int = EPOCHS, batch: int = BATCH, method: str = "both") -> tuple[nn.Linear, ClassDifficulty, Tensor]:
     """Model, difficulty and the share of each class among what was drawn, after some epochs."""
-    model, (difficulty, criterion, sampler) = network(), parts()
+    model, (difficulty, criterion, sampler) = network(), parts(method)
     optimizer = torch.optim.SGD(model.parameters(), LR)
     drawn = []
     for epoch in range(epochs):
@@ -65,6 +70,16 @@ def assert_same(
         torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-5, atol=1e-6)
     assert difficulty.steps == expected[1].steps
     torch.testing.assert_close(difficulty.weight.cpu(), expected[1].weight)
+
+
+def assert_identical(ours: Any, theirs: Any) -> None:
+    """Bit for bit: tensors, and lists of them."""
+    if isinstance(ours, Tensor):
+        assert torch.equal(ours, theirs)
+    else:
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_identical(one, other)
 
 
 @contextmanager

@@ -60,6 +60,8 @@ def fit(folder: Path, *, epochs: int = problem.EPOCHS, workers: int = 0, ckpt: s
     return trainer, module, callback
 
 
+@pytest.mark.shows("one process", "weights of the plain loop (1e-5)")
+@pytest.mark.shows("classes drawn", "those of the plain loop")
 def test_the_weights_are_those_of_the_plain_loop(tmp_path: Path) -> None:
     """Though the sanity check has fed the untrained network's answers to the validation loop."""
     expected = problem.plain()
@@ -71,12 +73,15 @@ def test_the_weights_are_those_of_the_plain_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.shows("stopped and resumed", "bit for bit")
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(workers: int, tmp_path: Path) -> None:
     """Workers draw the first batches before Lightning tells the epoch."""
+    _, whole, its = fit(tmp_path / "whole")
     trainer, *_ = fit(tmp_path, epochs=2, workers=workers)
     checkpoint = trainer.checkpoint_callback.best_model_path
     _, module, callback = fit(tmp_path, workers=workers, ckpt=checkpoint)
-    problem.assert_same(module.network, callback.difficulty, problem.plain())
+    problem.assert_identical(list(module.network.parameters()), list(whole.network.parameters()))
+    problem.assert_identical(callback.difficulty.weight, its.difficulty.weight)
 
 
 def test_without_a_validation_loop_the_held_out_loader_is_measured_after_the_epoch(tmp_path: Path) -> None:
@@ -121,6 +126,7 @@ def two(rank: int, folder: str) -> tuple[list[Tensor], Tensor, Tensor, int]:
     return weights, callback.difficulty.weight, torch.cat(module.drawn), int(callback.difficulty.steps)
 
 
+@pytest.mark.shows("two processes", "both the same; other batches than one process has")
 def test_two_processes_agree_and_share_an_epoch(run_two: Any, tmp_path: Path) -> None:
     """Not the weights of one process: Lightning's wrapper shuffles what the sampler has drawn once more."""
     (ours, weight, some, steps), (theirs, other, rest, _) = run_two(two, str(tmp_path))

@@ -9,12 +9,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
-from longtail import ClassAwareSampler, ClassDifficulty, ClassWeightedLoss, LongtailError, labels_of
+from longtail import (
+    ClassAwareSampler,
+    ClassDifficulty,
+    ClassWeightedLoss,
+    ClassWeightedSampler,
+    LongtailError,
+    labels_of,
+)
 
 timm = pytest.importorskip("timm")
 
 from timm.data import FastCollateMixup, create_dataset, create_loader  # noqa: E402
+from timm.data.distributed_sampler import OrderedDistributedSampler  # noqa: E402
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy  # noqa: E402
 from timm.optim import create_optimizer_v2  # noqa: E402
 
@@ -79,18 +90,74 @@ def test_loaders_that_draw_otherwise_are_refused(photos: Path) -> None:
             with_sampler(loader(photos, **words), sampler)
 
 
-def test_timm_optimisers_and_models_train_as_the_plain_loop() -> None:
-    """timm's own loop is a plain loop: what is tested is its optimiser with our loss, sampler and difficulty."""
+def train(rank: int, world: int, *, checkpoint: str = "", goes_on: bool = False) -> tuple[list[Any], Any, Any]:
+    """timm's own loop is a plain loop: what is tested is its optimiser and samplers with our parts.
+
+    Weights, difficulty and what was drawn; with a checkpoint it stops after two epochs, or goes on from there.
+    """
     model, (difficulty, criterion, sampler) = problem.network(), problem.parts()
     optimizer = create_optimizer_v2(model, "momentum", lr=problem.LR, weight_decay=0.0, momentum=0.0)
-    batches = torch.utils.data.DataLoader(problem.TRAIN, problem.BATCH)
-    ours = with_sampler(torch.utils.data.DataLoader(problem.TRAIN, problem.BATCH, shuffle=True), sampler)
-    assert len(batches) == len(ours)
-    for epoch in range(problem.EPOCHS):
-        ours.sampler.set_epoch(epoch)
-        for x, y in ours:
+    forward = DistributedDataParallel(model) if world > 1 else model
+    if world > 1:
+        sampler = ClassWeightedSampler(problem.LABELS, difficulty, num_replicas=world, rank=rank)
+    loader = with_sampler(DataLoader(problem.TRAIN, problem.BATCH // world, shuffle=True), sampler)
+    filling = OrderedDistributedSampler(problem.HELD_OUT, world, rank)
+    held_out = DataLoader(problem.HELD_OUT, 10, sampler=filling)
+    kept = {"model": model, "difficulty": difficulty, "optimizer": optimizer}
+    if goes_on:
+        for name, state in torch.load(checkpoint).items():
+            kept[name].load_state_dict(state)
+    drawn = []
+    for epoch in range(2 if goes_on else 0, 2 if checkpoint and not goes_on else problem.EPOCHS):
+        loader.sampler.set_epoch(epoch)
+        for x, y in loader:
+            drawn.append(y)
             optimizer.zero_grad()
-            criterion(model(x), y).backward()
+            criterion(forward(x), y).backward()
             optimizer.step()
-        difficulty.measure(model, torch.utils.data.DataLoader(problem.HELD_OUT, 10))
-    problem.assert_same(model, difficulty, problem.plain())
+        difficulty.measure(forward, held_out)
+    if checkpoint and not rank and not goes_on:
+        torch.save({name: part.state_dict() for name, part in kept.items()}, checkpoint)
+    if world > 1:
+        torch.distributed.barrier()
+    return [p.detach() for p in model.parameters()], difficulty.weight, torch.cat(drawn)
+
+
+def in_two(rank: int, **words: Any) -> Any:
+    return train(rank, 2, **words)
+
+
+def in_two_stopped(rank: int, checkpoint: str) -> Any:
+    train(rank, 2, checkpoint=checkpoint)
+    return train(rank, 2, checkpoint=checkpoint, goes_on=True)
+
+
+def assert_plain(weights: list[Tensor], weight: Tensor, drawn: Tensor) -> None:
+    model, difficulty, shares = problem.plain()
+    torch.testing.assert_close(weights, [p.detach() for p in model.parameters()], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weight, difficulty.weight)
+    assert torch.equal(problem.shares(drawn), shares)
+
+
+@pytest.mark.shows("one process", "weights of the plain loop (1e-5)")
+@pytest.mark.shows("classes drawn", "those of the plain loop")
+def test_one_process_trains_as_the_plain_loop() -> None:
+    assert_plain(*train(0, 1))
+
+
+@pytest.mark.shows("two processes", "weights of one process (1e-5)")
+def test_two_processes_train_as_one_does(run_two: Any) -> None:
+    """`OrderedDistributedSampler` fills up the held-out split of 21: that is not counted."""
+    first, second = run_two(in_two)
+    problem.assert_identical(first[:2], second[:2])
+    assert_plain(first[0], first[1], torch.cat([first[2], second[2]]))
+
+
+@pytest.mark.shows("stopped and resumed", "bit for bit, on two processes too")
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(run_two: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "one.pt")
+    train(0, 1, checkpoint=path)
+    problem.assert_identical(train(0, 1, checkpoint=path, goes_on=True)[:2], train(0, 1)[:2])
+    whole, resumed = run_two(in_two), run_two(in_two_stopped, str(tmp_path / "two.pt"))
+    for ours, theirs in zip(resumed, whole, strict=True):
+        problem.assert_identical(ours[:2], theirs[:2])

@@ -58,6 +58,19 @@ class Model(transformers.PreTrainedModel):
         return transformers.modeling_outputs.SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class Recording(nn.Module):
+    """A loss that keeps the labels of what was drawn."""
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.drawn: list[Tensor] = []
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.drawn.append(labels)
+        return self.criterion(logits, labels)
+
+
 def trainer(folder: Path, *, batch: int = problem.BATCH, **words: Any) -> DifficultyTrainer:
     own = {"difficulty", "criterion", "sampler", "held_out", "eval_dataset"}
     difficulty, criterion, sampler = problem.parts()
@@ -83,6 +96,15 @@ def assert_plain(ours: DifficultyTrainer, **words: Any) -> None:
     problem.assert_same(ours.model.network, ours.difficulty, problem.plain(**words))
 
 
+@pytest.mark.shows("classes drawn", "those of the plain loop")
+def test_classes_are_drawn_as_in_the_plain_loop(tmp_path: Path) -> None:
+    difficulty, criterion, sampler = problem.parts("both")
+    recording = Recording(criterion)
+    trainer(tmp_path, difficulty=difficulty, criterion=recording, sampler=sampler).train()
+    assert torch.equal(problem.shares(torch.cat(recording.drawn)), problem.plain()[2])
+
+
+@pytest.mark.shows("one process", "weights of the plain loop (1e-5)")
 def test_the_weights_are_those_of_the_plain_loop_and_the_published_file_is_clean(tmp_path: Path) -> None:
     ours = trainer(tmp_path)
     ours.train()
@@ -106,14 +128,17 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saved", ["epoch", 6, 4])
+@pytest.mark.shows("stopped and resumed", "bit for bit, on two processes too")
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(saved: Any, tmp_path: Path) -> None:
     """Also from a checkpoint between an epoch's last step and its end (6), and from one within an epoch (4)."""
     words = {} if saved == "epoch" else {"save_strategy": "steps", "save_steps": saved}
-    trainer(tmp_path, **words).train()
+    whole = trainer(tmp_path, **words)
+    whole.train()
     step = 6 if saved == "epoch" else saved * (2 if saved == 4 else 1)
     ours = trainer(tmp_path, **words)
     ours.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
-    assert_plain(ours)
+    problem.assert_identical(list(ours.model.parameters()), list(whole.model.parameters()))
+    problem.assert_identical(ours.difficulty.weight, whole.difficulty.weight)
 
 
 def test_a_checkpoint_without_the_difficulty_is_refused(tmp_path: Path) -> None:
@@ -172,11 +197,14 @@ def two(rank: int, folder: str, stop: bool) -> tuple[list[Tensor], Tensor]:
     return [p.detach() for p in ours.model.network.parameters()], ours.difficulty.weight
 
 
+@pytest.mark.shows("two processes", "weights of one process with both batches together (1e-5)")
 def test_two_processes_train_as_one_with_their_batches_together_also_over_a_stop(run_two: Any, tmp_path: Path) -> None:
     """Three steps an epoch: checkpoint-4 lies within the second one, where the Trainer reaches no sampler."""
     model, difficulty, _ = problem.plain(batch=2 * problem.BATCH)
-    for stop in (False, True):
-        for weights, weight in run_two(two, str(tmp_path), stop):
+    whole, resumed = (run_two(two, str(tmp_path), stop) for stop in (False, True))
+    problem.assert_identical(whole, resumed)
+    for pair in (whole, resumed):
+        for weights, weight in pair:
             for ours, theirs in zip(weights, model.parameters(), strict=True):
-                torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(weight, difficulty.weight)
