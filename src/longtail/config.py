@@ -47,9 +47,11 @@ class DataOptions:
             ``auto``: as a column ``group`` says, else near copies by the features of a frozen network (``--tune
             head``); this is the default where features are computed anyway. ``none``: each file is on its own.
         bit_depth: Bits that are in use in image files of 16 bits a channel, e.g. 12; none: all 16.
-        augment: What training does to images and clips: ``standard`` (random crop, flip, and for files colour jitter
-            or rotation), ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. On top of what suits the
-            data set, which is the default: ``randaugment``, ``trivialaugment``, ``mixup``, ``cutmix``.
+        augment: What training does to images and clips, a name or several, in the order in which it is done. In place
+            of what suits the data set: ``standard`` (random crop, flip, and for files colour jitter or rotation),
+            ``no-flip`` (the same, never mirrored), ``crop``, ``flip``, ``none``. Then operations drawn for each image:
+            ``randaugment`` or ``trivialaugment``. Then images mixed of two: ``mixup``, ``cutmix``, or both, one of them
+            drawn for each batch.
         download: Fetch the data set with torchvision if it is missing.
         columns: Names of the columns of a table, each ``ROLE=NAME``: ``file=id label=breed split=fold group=patient``.
             Otherwise the usual names are found, and a note tells which.
@@ -66,9 +68,13 @@ class DataOptions:
     frame_cache: str | None = None
     group_by: str | None = None
     bit_depth: int | None = None
-    augment: Augment | None = None
+    augment: tuple[Augment, ...] | None = None
     download: bool = False
     columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.augment, str):  # one name, as versions before had it
+            object.__setattr__(self, "augment", (self.augment,))
 
     def keywords(self, names: Iterable[str]) -> dict[str, Any]:
         """The fields of these names as keywords of `load_data` or `load_boxes`; a data seed that is not set is 0."""
@@ -178,6 +184,8 @@ class RunConfig(DataOptions):
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+
         def check(ok: bool, message: str) -> None:
             if not ok:
                 raise LongtailError(message)

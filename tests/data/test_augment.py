@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
 from longtail.errors import LongtailError
 from longtail.inspection.images import describe_images, mirror_twins
 from longtail.training.config import RunConfig
+from longtail.training.recipes import resolve
 
 
 def arrows(root: Path, names: tuple[str, str], *, each: int = 24, noise: int = 60) -> Path:
@@ -40,7 +42,8 @@ def drawn(data: object, epochs: int = 12) -> torch.Tensor:
 
 def test_the_names_on_the_command_line_are_those_of_the_table() -> None:
     kinds = typing.get_type_hints(RunConfig)["augment"]
-    assert set(typing.get_args(typing.get_args(kinds)[0])) == set(AUGMENTATIONS)
+    names = typing.get_args(typing.get_args(kinds)[0])[0]
+    assert set(typing.get_args(names)) == set(AUGMENTATIONS)
 
 
 @pytest.mark.parametrize("name", ["digits", "folder"])
@@ -80,6 +83,45 @@ def test_no_flip_never_mirrors_and_standard_does(tmp_path: Path) -> None:
 def test_unset_is_what_suits_the_data_set(name: str) -> None:
     data, other = load_data(name), load_data(name, augment="standard")
     assert not data.flip and other.flip and data.crop_padding == other.crop_padding > 0
+
+
+def test_several_are_done_in_the_order_given(tmp_path: Path) -> None:
+    spec = f"folder:{arrows(tmp_path, ('one', 'two'))}"
+    data = load_data(spec, augment=("none", "randaugment", "mixup"))
+    assert (data.crop_scale, data.flip, data.policy, data.mix) == (None, False, "randaugment", ("mixup",))
+    own, more = load_data(spec), load_data(spec, augment=("trivialaugment", "cutmix", "mixup"))
+    assert (more.crop_scale, more.flip, more.policy) == (own.crop_scale, own.flip, "trivialaugment")
+    assert more.mix == ("cutmix", "mixup")
+    cut, still = load_data(spec, augment=("crop", "cutmix")), load_data(spec, augment="crop")
+    assert dataclasses.replace(cut, mix=None, train=still.train, val=still.val, test=still.test) == still
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("mixup", "randaugment"), "images are cropped first and mixed last: write randaugment mixup"),
+        (("cutmix", "flip"), "write flip cutmix"),
+        (("randaugment", "crop"), "write crop randaugment"),
+        (
+            ("randaugment", "trivialaugment"),
+            "randaugment and trivialaugment both say what the operations on each image",
+        ),
+        (("none", "crop"), "none and crop both say what crop and flip are: choose one"),
+        (("mixup", "mixup"), "mixup is there twice"),
+        ((), "--augment names nothing"),
+    ],
+)
+def test_names_that_mean_nothing_together_are_one_clear_line(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(LongtailError, match=message):
+        augmented({}, names, side=8)
+    with pytest.raises(LongtailError, match=message):
+        resolve(RunConfig(data="digits", augment=names))  # type: ignore[arg-type]
+
+
+def test_a_single_name_in_the_configuration_of_an_older_run_is_read() -> None:
+    for old, new in (("mixup", ("mixup",)), (None, None), (["randaugment", "mixup"], ("randaugment", "mixup"))):
+        config = RunConfig.from_dict({"data": "digits", "augment": old})
+        assert config.augment == new and RunConfig.from_dict(config.to_dict()) == config
 
 
 def test_an_unknown_augmentation_is_one_clear_line() -> None:

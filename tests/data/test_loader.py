@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -106,6 +107,55 @@ def test_images_are_resized_once_with_antialiasing_and_padding_grows_with_them()
     images = next(iter(make_loader(one, data, image_size=24, train=True)([torch.arange(200)])))[0]
     black = (images[:, 0] < 0).sum((1, 2))  # padding of 3 pixels: a shift by (3, 3) shows 24 * 24 - 21 * 21 of them
     assert black.max() == 24 * 24 - 21 * 21 and black.min() == 0
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_of_enlarged_images_no_more_are_there_than_a_batch(clips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand images at 100 pixels would be 30 MB; memory grows with the batch, and the batches are the same."""
+    data = memory_data(size=8, count=1000, crop_padding=1, flip=True)
+    if clips:
+        frames = data.train.images.view(250, 4, 3, 8, 8)
+        split = Split(frames, torch.arange(250) % 5)
+        data = dataclasses.replace(data, train=split, val=split, test=split)
+    order = batches(len(data.train))[:4]
+
+    def largest(train: bool) -> tuple[int, list]:
+        asked, resize = [0], F.interpolate
+
+        def noted(images: Tensor, **options: object) -> Tensor:
+            asked.append(len(images))
+            return resize(images, **options)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr("longtail.data.loader.F.interpolate", noted)
+            loader = make_loader(data.train, data, image_size=100, train=train)
+            found = epoch_of(loader, order)
+            return max(asked), found
+
+    for train in (False, True):
+        most, small = largest(train)
+        assert most > 16 * 4  # a small set is enlarged once
+        with monkeypatch.context() as patch:
+            patch.setattr("longtail.data.loader.CACHE_BYTES", 1 << 20)
+            most, large = largest(train)
+            assert most == 16 * (4 if clips else 1) and same(small, large)
+            patch.setattr("longtail.data.loader._AT_ONCE", 100_000)
+            most, piece = largest(train)
+            assert most == 3 and same(small, piece)
+
+
+def test_what_is_drawn_for_an_image_does_not_depend_on_those_beside_it(photo_data: ImageData) -> None:
+    """Where a number is given for each image, as for views that are kept: in memory as in files."""
+    for data in (memory_data(size=8, crop_padding=2, flip=True, policy="randaugment"), photo_data):
+        count = min(20, len(data.train))
+        numbers = [1000 + k for k in range(count)]
+        options = {"image_size": 8, "train": True, "seed": 0}
+        every = make_loader(data.train.subset(torch.arange(count)), data, draws=numbers, **options)
+        images = torch.cat([images for images, _ in every([torch.arange(count)], epoch=2)])
+        few = torch.tensor([3, 11, 7])
+        some = make_loader(data.train.subset(few), data, draws=[numbers[k] for k in few], **options)
+        assert images[few].equal(next(iter(some([torch.arange(3)], epoch=2)))[0])
+        assert not images[few].equal(next(iter(some([torch.arange(3)], epoch=1)))[0])
 
 
 def test_grey_images_are_repeated_for_a_model_of_colour(tmp_path: Path) -> None:

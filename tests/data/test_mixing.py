@@ -62,6 +62,37 @@ def test_seed_epoch_and_place_decide_alone(kind: str, augment: str, photos: Path
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_image_of_a_batch_has_a_draw_of_its_own_and_all_frames_of_a_clip_one(
+    kind: str, policy: str, photos: Path
+) -> None:
+    """The same picture twelve times in a batch: it is changed in many ways, and a clip that stands still stands."""
+    data = data_of(kind, photos, policy=policy, crop_padding=0, flip=False, crop_scale=None, color_jitter=0.0)
+    same = data.train.subset(torch.zeros(12, dtype=torch.int64))
+    if kind == "clips":
+        still = same.images[:, :1].expand(-1, 4, -1, -1, -1).contiguous()  # type: ignore[index]
+        same = Split(still, same.labels)
+    loader = make_loader(same, data, image_size=8, train=True, seed=5)
+    ((images, _),) = loader([torch.arange(12)])
+    assert len({image.numpy().tobytes() for image in images}) >= 6
+    if kind == "clips":
+        assert all(image.equal(image[:, :1].expand_as(image)) for image in images)
+
+
+def test_of_two_ways_to_mix_one_is_drawn_for_each_batch(photos: Path) -> None:
+    data = data_of("memory", photos, mix=MIXTURES)
+    every = [batch for epoch in range(6) for batch in drawn(data, 6, epoch=epoch)]
+    single = {
+        kind: [b for e in range(6) for b in drawn(dataclasses.replace(data, mix=kind), 6, epoch=e)] for kind in MIXTURES
+    }
+    ways = [
+        {kind for kind in MIXTURES if all(map(torch.equal, parts(batch), parts(single[kind][k])))}
+        for k, batch in enumerate(every)
+    ]
+    assert all(ways) and {"mixup"} in ways and {"cutmix"} in ways
+
+
 @pytest.mark.parametrize("augment", [*POLICIES, *MIXTURES])
 @pytest.mark.parametrize(("world", "size"), [(2, 8), (2, 7), (3, 8), (4, 5)])
 def test_the_shares_of_processes_are_the_batch_of_one(augment: str, world: int, size: int, photos: Path) -> None:

@@ -37,7 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw", "lr": 0.001},
     "smoothing": {"label_smoothing": 0.1, "method": "balanced-softmax"},
     "patience": {"patience": 2, "lr": 1e-9, "epochs": 6},
-    "randaugment": {"augment": "randaugment", "epochs": 2},
+    "randaugment and both mixtures": {"augment": ("randaugment", "mixup", "cutmix"), "epochs": 2},
     "mixup": {"augment": "mixup", "epochs": 2, "method": "cdb-w", "method_kwargs": ("source=train",)},
     "cutmix": {"augment": "cutmix", "epochs": 2, "label_smoothing": 0.1},
 }

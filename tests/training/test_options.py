@@ -31,7 +31,7 @@ GIVEN: dict[str, Any] = {
     "frame_cache": "kept",
     "group_by": r"rec\d+",
     "bit_depth": 12,
-    "augment": "no-flip",
+    "augment": ("no-flip",),
     "download": True,
     "columns": ("file=id",),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from longtail.errors import LongtailError
 
-__all__ = ["AUGMENTATIONS", "MIXTURES", "POLICIES", "augmented", "mirrored_names"]
+__all__ = ["AUGMENTATIONS", "MIXTURES", "POLICIES", "augmented", "check_augmentations", "mirrored_names"]
 
 POLICIES = ("randaugment", "trivialaugment")
 """Operations on colour and shape drawn for each image, on top of the data set's own crop and flip."""
@@ -38,27 +38,62 @@ _SIDES = [
 ]  # fmt: skip
 
 
-def augmented(look: Mapping[str, Any], name: str | None, *, side: int | None) -> dict[str, Any]:
-    """The look of a data set with another augmentation.
+def check_augmentations(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of augmentations that are done one after the other; none: what suits the data set.
+
+    Raises:
+        LongtailError: an unknown name, or names that mean nothing together or in this order.
+    """
+    if names is None:
+        return ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise LongtailError(f"unknown augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}")
+    if not names:
+        raise LongtailError("--augment names nothing: name at least one, or leave it out")
+    told = f"--augment {' '.join(names)}"
+    if len(set(names)) < len(names):
+        raise LongtailError(f"{told}: {next(n for n in names if names.count(n) > 1)} is there twice")
+    for kind, what in enumerate(("crop and flip", "the operations on each image")):
+        if len(own := [name for name in names if _kind(name) == kind]) > 1:
+            raise LongtailError(f"{told}: {' and '.join(own)} both say what {what} are: choose one")
+    if (usual := sorted(names, key=_kind)) != list(names):
+        raise LongtailError(f"{told}: images are cropped first and mixed last: write {' '.join(usual)}")
+    return names
+
+
+def _kind(name: str) -> int:
+    """0: crop and flip; 1: operations on each image; 2: images mixed."""
+    return 2 if name in MIXTURES else 1 if name in POLICIES else 0
+
+
+def augmented(look: Mapping[str, Any], names: str | Sequence[str] | None, *, side: int | None) -> dict[str, Any]:
+    """The look of a data set with other augmentations.
 
     Args:
         look: Fields of `ImageData`.
-        name: A key of `AUGMENTATIONS`; None: the data set's own.
+        names: Of `AUGMENTATIONS`, in the order in which they are done; None: the data set's own.
         side: Pixels of images held in memory, which are padded by an eighth before the crop where the data set has no
             padding of its own; None: files.
 
     Raises:
-        LongtailError: unknown name.
+        LongtailError: an unknown name, or names that mean nothing together.
     """
-    if name is None:
-        return dict(look)
-    if name not in AUGMENTATIONS:
-        raise LongtailError(f"unknown augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}")
+    found = dict(look)
+    for name in (names := check_augmentations(names)):
+        found |= _with(look, name, side)
+    mixed = tuple(name for name in names if name in MIXTURES)
+    return found | ({"mix": mixed} if mixed else {})
+
+
+def _with(look: Mapping[str, Any], name: str, side: int | None) -> dict[str, Any]:
+    """What one augmentation changes of the look."""
     parts = AUGMENTATIONS[name]
     if "policy" in parts:  # which has colours and rotations of its own
-        return {**look, "color_jitter": 0.0, "rotation": 0.0, "policy": name}
+        return {"color_jitter": 0.0, "rotation": 0.0, "policy": name}
     if "mix" in parts:
-        return {**look, "mix": name}
+        return {}
     own: dict[str, Any] = {"flip": "flip" in parts}
     if side is None:
         own["crop_scale"] = look.get("crop_scale") if "crop" in parts else None
@@ -68,7 +103,7 @@ def augmented(look: Mapping[str, Any], name: str | None, *, side: int | None) ->
         own["color_jitter"] = 0.0
     if "turn" not in parts:
         own["rotation"] = 0.0
-    return {**look, **own}
+    return own
 
 
 def mirrored_names(class_names: Sequence[str]) -> list[tuple[str, str]]:

@@ -162,7 +162,8 @@ class ImageData:
         interpolation: How images are brought to the model's size: ``bilinear`` or ``bicubic``.
         rotation: Largest angle in degrees by which training turns a file, either way.
         policy: ``randaugment`` or ``trivialaugment``: what else training does to each image; None: nothing.
-        mix: ``mixup`` or ``cutmix``: training mixes images with each other; None: it does not.
+        mix: ``mixup`` or ``cutmix``: training mixes images with each other; several: one of them is drawn for each
+            batch; None: it does not.
         frame_cache: Folder that keeps decoded frames of video files; None: none.
         bit_depth: Bits that are in use in image files of 16 bits a channel; None: 16.
         own_val: Whether the difficulty split is the data's own, and was not cut from their training part.
@@ -186,7 +187,7 @@ class ImageData:
     interpolation: str = "bilinear"
     rotation: float = 0.0
     policy: str | None = None
-    mix: str | None = None
+    mix: str | Sequence[str] | None = None
     frame_cache: str | None = None
     bit_depth: int | None = None
     own_val: bool = False

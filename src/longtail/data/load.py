@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longtail import activity
 from longtail.advice import noted
-from longtail.data.augment import AUGMENTATIONS, augmented, mirrored_names
+from longtail.data.augment import AUGMENTATIONS, augmented, check_augmentations, mirrored_names
 from longtail.data.base import Broken, ImageData, Split, check_broken, joined
 from longtail.data.catalogue import CATALOGUE, Entry, find_entry, imported, place_of
 from longtail.data.clips import drop_broken, series_notes
@@ -73,7 +73,7 @@ def load_data(
     group_by: str | None = None,
     record: SplitRecord | None = None,
     bit_depth: int | None = None,
-    augment: str | None = None,
+    augment: str | Sequence[str] | None = None,
     columns: Sequence[str] = (),
     near: Near | None = None,
 ) -> ImageData:
@@ -108,7 +108,7 @@ def load_data(
             finds them.
         record: The splits of a run: files are split as there and nothing is cut; what is new is left out with a note.
         bit_depth: Bits that are in use in image files of 16 bits a channel, 8 to 16; None: 16.
-        augment: What training does to images, a key of `AUGMENTATIONS`; None: what the data set's own look says.
+        augment: What training does to images, keys of `AUGMENTATIONS`; None: what the data set's own look says.
         columns: Names of the columns of a table, as ``ROLE=NAME`` (``file=id``, ``label=breed``, ``split``, ``group``).
         near: Finds near copies among files; notes count them and name those in two splits or classes. None: nobody
             looks.
@@ -375,11 +375,11 @@ def _note_absent(raw: _Raw) -> None:
                 raw.notes.append(noted("LT006" if split == "val" else "LT008", told))
 
 
-def _look(raw: _Raw, augment: str | None) -> Mapping[str, Any]:
+def _look(raw: _Raw, augment: str | Sequence[str] | None) -> Mapping[str, Any]:
     """Fields of `ImageData`, and a note where a mirror image would be another class."""
     images = raw.splits["train"].images
     look = augmented(raw.entry.look, augment, side=images.shape[-1] if isinstance(images, Tensor) else None)
-    own = augment is None or "own" in AUGMENTATIONS[augment]
+    own = all("own" in AUGMENTATIONS[name] for name in check_augmentations(augment))
     if look.get("flip") and own and (pairs := mirrored_names(raw.class_names)):
         told = brief([f"{one} / {other}" for one, other in pairs])
         told = f"training mirrors {raw.item}s at random, and by their names a mirror image changes the class ({told})"

@@ -45,7 +45,9 @@ __all__ = [
 ]
 
 CACHE_BYTES = 1 << 30
-"""Decoded files are kept in memory up to about this size."""
+"""Decoded files, and images in memory that are enlarged, are kept up to about this size."""
+_AT_ONCE = 1 << 24
+"""Values of images that are resized at once."""
 Batch = tuple[Any, ...]
 """Images, their labels, and, where training mixes images, the `Mixture` that they are in."""
 
@@ -112,13 +114,14 @@ def make_loader(
         train: Augment. Images in memory: random crop after padding, and flip, where the data set allows them; files:
             rotation, random resized crop, flip, colour jitter. Otherwise the whole image, or its centre. Clips are
             augmented likewise; a random frame of each of T equal parts stands for a file, in evaluation the middle one.
-        device: Where the batches are wanted. Images in memory live there as uint8.
+        device: Where the batches are wanted. Images in memory live there as uint8, those that would be larger than
+            `CACHE_BYTES` at the model's size as they are.
         workers: Processes that decode files; 0: none, and files that fit into memory are decoded only once.
         seed: Seed of the augmentation.
         channels_last: Memory format of the images.
         channels: 3 repeats grey images for a model made for colour; None: as the data set has.
-        draws: Of each file a number that its augmentation follows from, with the epoch alone; None: it follows from the
-            seed and from the file's place in the epoch.
+        draws: Of each image a number that its augmentation follows from, with the epoch alone; None: it follows from
+            the seed and from the image's place in the epoch.
 
     Raises:
         LongtailError: size missing or too small; while iterating: a file that cannot be read.
@@ -132,7 +135,7 @@ def make_loader(
         raise LongtailError(f"image size {image_size} must be at least 1")
     normalise = _Normalise(data, torch.device(device), channels, channels_last)
     if split.in_memory:
-        return _MemoryLoader(split, data, normalise, image_size=image_size, train=train, seed=seed)
+        return _MemoryLoader(split, data, normalise, image_size=image_size, train=train, seed=seed, draws=draws)
     assert image_size is not None
     return _FileLoader(
         split, data, normalise, image_size=image_size, train=train, seed=seed, workers=workers, draws=draws
@@ -177,26 +180,42 @@ class _Normalise:
 
 
 def _resize(images: Tensor, size: int, mode: str) -> Tensor:
+    """uint8 ``[..., C, H, W]`` to ``[..., C, S, S]``, a few at a time: each takes four times its bytes meanwhile."""
     if images.shape[-2:] == (size, size):
         return images
     if images.ndim == 5:
         return _resize(images.flatten(0, 1), size, mode).unflatten(0, images.shape[:2])
-    parts = [
-        F.interpolate(part.float(), size=(size, size), mode=mode, antialias=True).round_().clamp_(0, 255).byte()
-        for part in images.split(1024)
-    ]
-    return torch.cat(parts) if parts else images.new_empty(0, images.shape[1], size, size)
+    channels, side = images.shape[1], max(size, *images.shape[-2:])
+    found, step = images.new_empty(len(images), channels, size, size), max(1, _AT_ONCE // (channels * side * side))
+    for part, own in zip(images.split(step), found.split(step), strict=True):
+        own.copy_(F.interpolate(part.float(), size=(size, size), mode=mode, antialias=True).round_().clamp_(0, 255))
+    return found
+
+
+def _bytes_at(images: Tensor, size: int) -> int:
+    """Of images in memory at another size."""
+    return images[..., 0, 0].numel() * size * size
 
 
 class _MemoryLoader:
     def __init__(
-        self, split: Split, data: ImageData, normalise: _Normalise, *, image_size: int | None, train: bool, seed: int
+        self,
+        split: Split,
+        data: ImageData,
+        normalise: _Normalise,
+        *,
+        image_size: int | None,
+        train: bool,
+        seed: int,
+        draws: Sequence[int] | None = None,
     ) -> None:
         assert isinstance(split.images, Tensor)
         side = split.images.shape[-1]
         size = image_size or side
-        self.normalise, self.device, self.seed = normalise, normalise.device, seed
-        self.images = _resize(split.images, size, data.interpolation).to(self.device)
+        self.normalise, self.device, self.seed, self.draws = normalise, normalise.device, seed, draws
+        self.resize = functools.partial(_resize, size=size, mode=data.interpolation)
+        small = _bytes_at(split.images, size) <= max(CACHE_BYTES, split.images.numel())
+        self.images = (self.resize(split.images) if small else split.images).to(self.device)
         self.labels = split.labels.to(self.device)
         self.padding = round(data.crop_padding * size / side) if train else 0
         self.flip = data.flip and train
@@ -208,20 +227,32 @@ class _MemoryLoader:
         for number, batch in enumerate(itertools.islice(batches, start, None), start):
             needed, partner = places(len(batch), rank=rank, world=world, mixed=self.mix is not None)
             index = batch[needed].to(self.device)
-            images = self.images[index]
-            if self.padding or self.flip:
-                generator = torch.Generator().manual_seed(draw_key(self.seed, epoch, number))
-                shift = torch.randint(2 * self.padding + 1, (2, len(batch)), generator=generator)
-                mirror = torch.randint(2, (len(batch),), generator=generator).bool()
-                images = self._augment(images, shift[:, needed], mirror[needed])
-            if self.policy is not None:
+            images = self.resize(self.images[index])
+            if self.draws is not None:
+                keys = [draw_key(self.draws[int(k)], epoch) for k in index]
+            else:
                 keys = [draw_key(self.seed, epoch, number, k) for k in needed.tolist()]
+            if self.padding or self.flip:
+                if self.draws is not None:
+                    parts = [self._places(1, key) for key in keys]
+                    shift, mirror = (torch.cat(part, -1) for part in zip(*parts, strict=True))
+                else:
+                    shift, mirror = self._places(len(batch), draw_key(self.seed, epoch, number))
+                    shift, mirror = shift[:, needed], mirror[needed]
+                images = self._augment(images, shift, mirror)
+            if self.policy is not None:
                 images = torch.stack([drawn(self.policy, *own) for own in zip(images, keys, strict=True)])
             images, labels = self.normalise(images), self.labels[index]
             if self.mix is None:
                 yield images, labels
             else:
                 yield mix(images, labels, partner, self.mix, _mix_key(self.seed, epoch, number))
+
+    def _places(self, count: int, key: int) -> tuple[Tensor, Tensor]:
+        """Where each of some images is cut out, ``[2, count]``, and whether it is mirrored, ``[count]``."""
+        generator = torch.Generator().manual_seed(key)
+        shift = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
+        return shift, torch.randint(2, (count,), generator=generator).bool()
 
     def _augment(self, images: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
         if images.ndim == 5:  # what is done to all channels is done to all frames

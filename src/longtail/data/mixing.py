@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -57,7 +57,9 @@ def places(size: int, *, rank: int, world: int, mixed: bool) -> tuple[Tensor, Te
     return needed, where[partner]
 
 
-def mix(images: Tensor, labels: Tensor, partner: Tensor, kind: str, key: int) -> tuple[Tensor, Tensor, Mixture]:
+def mix(
+    images: Tensor, labels: Tensor, partner: Tensor, kind: str | Sequence[str], key: int
+) -> tuple[Tensor, Tensor, Mixture]:
     """Mix the first images of a batch with their partners.
 
     The larger share is that of the first image, so that its label is what the mixture shows most of.
@@ -66,7 +68,7 @@ def mix(images: Tensor, labels: Tensor, partner: Tensor, kind: str, key: int) ->
         images: Normalised, ``[N, C, S, S]``, or clips ``[N, C, T, S, S]``.
         labels: ``[N]``.
         partner: Of each of the first B images the row of the other, ``[B]``.
-        kind: ``mixup`` or ``cutmix``.
+        kind: ``mixup`` or ``cutmix``; several: one of them is drawn, as in torchvision's recipes.
         key: Seed of the draw, one for all processes.
 
     Returns:
@@ -74,6 +76,7 @@ def mix(images: Tensor, labels: Tensor, partner: Tensor, kind: str, key: int) ->
     """
     from torchvision.transforms import v2
 
+    kind = kind if isinstance(kind, str) else kind[key % len(kind)]
     size = images.shape[-2:]
     one_and_other = torch.stack([torch.ones(1, *size), torch.zeros(1, *size)])
     draw = (v2.MixUp if kind == "mixup" else v2.CutMix)(alpha=_ALPHA[kind], num_classes=2)

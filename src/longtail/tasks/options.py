@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from longtail.config import DataOptions, RunConfig
-from longtail.data.augment import MIXTURES, POLICIES
+from longtail.data.augment import MIXTURES, POLICIES, check_augmentations
 from longtail.data.catalogue import CATALOGUE, entry_of
 from longtail.errors import LongtailError
 from longtail.names import brief
@@ -46,6 +46,7 @@ def check_options(options: DataOptions, data: str, kind: str) -> None:
         users = [other.name for other in CATALOGUE.values() if field.name in other.options]
         flag = f"--{field.name.replace('_', '-')}"
         raise LongtailError(f"{flag} is for {brief(users)}, not for {entry.name}: leave it out")
+    check_augmentations(options.augment)
     if options.imbalance_kind is not None and "imbalance_kind" not in _understood(data, options.imbalance):
         raise LongtailError("--imbalance-kind is the law of --imbalance, which is not given: give both or none")
 
@@ -59,8 +60,9 @@ def check_learning(config: RunConfig) -> None:
     Raises:
         LongtailError: one line that names the option.
     """
-    if config.tune == "head" and config.augment in (*POLICIES, *MIXTURES):
-        raise LongtailError(f"--augment {config.augment} is for --tune all or adapter, not for --tune head")
+    for name in config.augment or () if config.tune == "head" else ():
+        if name in (*POLICIES, *MIXTURES):
+            raise LongtailError(f"--augment {name} is for --tune all or adapter, not for --tune head")
     known, adapters = task_of(config).learns, frozenset({"adapter", "adapter_rank"})
     if config.tune == "adapter" and not adapters <= known:
         raise LongtailError(f"--tune adapter means nothing to --task {config.task}: leave it out")

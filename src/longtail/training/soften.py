@@ -26,7 +26,8 @@ def soften(config: RunConfig, parts: Parts) -> Parts:
         LongtailError: label smoothing with a loss that has no smoothed target; it or mixed images with a training step
             of the method's own.
     """
-    options = {"--label-smoothing": config.label_smoothing, f"--augment {config.augment}": config.augment in MIXTURES}
+    options = {"--label-smoothing": config.label_smoothing}
+    options |= {f"--augment {name}": True for name in config.augment or () if name in MIXTURES}
     of_stages = [stage.parts for stage in parts.stages]
     for option, asked in options.items():
         if asked and (parts.step is not None or any(own.get("step") is not None for own in of_stages)):
