@@ -14,7 +14,6 @@ writes them. Rows are added to ``results/crossfit.csv``; those that are there ar
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import gzip
 import time
@@ -31,6 +30,7 @@ from longtail.difficulty import ClassDifficulty
 from longtail.evenness import evenness
 from longtail.features import fit_linear, folds_of, out_of_fold
 from longtail.losses import LogitAdjustedLoss, class_weighted
+from rows import add_row, read_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "crossfit.csv"
 MEASURES = ("mean", "worst_tenth", "geometric_mean", "lowest_class")
@@ -281,29 +281,12 @@ def main() -> None:
                 penalties[name] = penalty(spec, pool, orders[name])
             draw = Draw(spec, pool, orders[name], seed, penalties[name])
             for loss in left:
-                add_row(args.out, {"set": name, "draw": seed} | draw.row(loss))
+                add_row(args.out, COLUMNS, {"set": name, "draw": seed} | draw.row(loss))
             print(f"{name}: draw {seed} done", flush=True)
 
 
 def key_of(name: str, seed: int, loss: Loss) -> tuple[str, ...]:
     return (name, str(seed), *(str(cell) for cell in loss.cells.values()))
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def add_row(path: Path, row: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ A row per run is added to ``results/detector-start.csv``; those that are there a
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from longtail.config import RunConfig
 from longtail.data.catalogue import parse_spec
 from longtail.tasks.start import DEFAULT_DETECTOR
 from longtail.training.run import train
+from rows import add_row, read_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "detector-start.csv"
 MEASURES = ("AP", "AP50", "APr", "APc", "APf", "box_accuracy", "box_recall")
@@ -34,10 +34,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 def done() -> set[tuple[str, str, str]]:
     """The runs that are there."""
-    if not RESULTS.is_file():
-        return set()
-    with open(RESULTS, newline="", encoding="utf-8") as file:
-        return {(row["data"], row["weights"], row["seed"]) for row in csv.DictReader(file)}
+    return {(row["data"], row["weights"], row["seed"]) for row in read_rows(RESULTS)}
 
 
 def main() -> None:
@@ -61,12 +58,7 @@ def main() -> None:
             words = [f"--{key.replace('_', '-')} {value}" for key, value in settings.items()]
             place = "" if name == "shapes-lt" else ":DIR"
             row["command"] = f"longtail train {name}{place} --method ce --weights {weights} {' '.join(words)}"
-            new = not RESULTS.is_file()
-            with open(RESULTS, "a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            add_row(RESULTS, COLUMNS, row)
             print({key: row[key] for key in ("data", "weights", "seed", "AP", "box_accuracy", "seconds")}, flush=True)
 
 

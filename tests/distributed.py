@@ -14,18 +14,17 @@ A test takes the fixture ``run_two`` and gives it a function of its own module, 
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import inspect
 import multiprocessing as mp
 import os
 import pickle
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+from modules import module_at
 
 __all__ = ["TwoProcesses"]
 
@@ -104,18 +103,8 @@ def _work(rank: int, store: str, connection: Connection) -> None:
         except EOFError:  # the tests have ended
             break
         try:
-            answer = (None, getattr(_module(path), name)(rank, *args))
+            answer = (None, getattr(module_at(path), name)(rank, *args))
         except BaseException:
             answer = (traceback.format_exc(), None)
         connection.send_bytes(pickle.dumps(answer))
     dist.destroy_process_group()
-
-
-@functools.cache
-def _module(path: str) -> Any:
-    """The test module at ``path``, imported whatever pytest calls it."""
-    name = f"two_processes_{len(sys.modules)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

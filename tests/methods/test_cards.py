@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib.util
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from longtail.methods import ClassStats, get_method, list_methods
 from longtail.methods._card import Section, for_page, for_terminal, links, measured, plain, sections
 from longtail.methods._lines import commands, in_a_detector, in_a_loop
 from longtail.samplers.base import EpochSampler
+from modules import module_at
 
 CLASSES = 4
 COUNTS = [40, 12, 5, 3]
@@ -110,7 +110,7 @@ def test_what_the_lines_build_is_what_the_method_builds(name: str) -> None:
 
 @pytest.mark.parametrize("name", of(in_a_detector))
 def test_the_lines_for_a_detector_train_it(name: str) -> None:
-    detectors = _detectors()
+    detectors = module_at(Path(__file__).parents[1] / "detection" / "detectors.py")
     images, targets = detectors.batch(classes=CLASSES)
     pairs = list(zip(images, targets, strict=True))
     model = detectors.tiny_detector(CLASSES + 1, masks="detect" not in get_method(name).tasks)
@@ -135,16 +135,6 @@ def test_the_lines_for_a_detector_train_it(name: str) -> None:
     assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
     if names["parts"].difficulty is not None:
         assert names["parts"].difficulty.steps == 2
-
-
-def _detectors() -> Any:
-    path = Path(__file__).parents[1] / "detection" / "detectors.py"
-    spec = importlib.util.spec_from_file_location("detectors_of_the_cards", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", list_methods())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import re
 import shlex
@@ -19,6 +18,7 @@ import longtail
 from longtail import cli
 from longtail.advice import base
 from longtail.training.files import read_csv
+from modules import module_at
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,12 +111,7 @@ def test_commands_are_understood(line: str) -> None:
 
 def script(name: str) -> ModuleType:
     """A script of the pages as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "docs" / f"{name}.py")
 
 
 @pytest.fixture

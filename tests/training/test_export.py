@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -21,6 +19,7 @@ from longtail.errors import LongtailError
 from longtail.training import infer
 from longtail.training.apply import load_run, predict
 from longtail.training.export import export
+from modules import module_at
 
 QUICK = "--method ce --epochs 1 --batch-size 16 --device cpu".split()
 
@@ -306,11 +305,7 @@ def test_a_file_of_the_users_is_not_overwritten(run, name, tmp_path):
 
 def test_the_script_is_the_one_in_the_package(run, tmp_path):
     export(run, out=tmp_path / "model.onnx")
-    specification = importlib.util.spec_from_file_location("beside", tmp_path / "infer.py")
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    assert isinstance(module, ModuleType)
-    specification.loader.exec_module(module)
+    module = module_at(tmp_path / "infer.py")
     session, found = module.load()
     file = zoo(tmp_path / "zoo")[0]
     expected = next(predict(run, [file], top=3, device="cpu"))[1]

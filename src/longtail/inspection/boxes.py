@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from longtail.advice import CHECKS, DataFacts, Finding, findings, without
-from longtail.atomic import atomic
 from longtail.data.boxes import BoxData, inspect_boxes
 from longtail.errors import LongtailError
+from longtail.inspection.picture import save_picture
 from longtail.palette import BLUE, ORANGE, VERMILION
 
 __all__ = ["describe_boxes"]
@@ -119,7 +119,4 @@ def _draw_in_style(data: BoxData, found: dict[str, Any], path: Path) -> None:
     axes.legend(frameon=False)
     if len(order) <= 40:
         axes.set_xticks(range(len(order)), [drawable(data.class_names[c], f"class {c}") for c in order], rotation=90)
-    try:
-        atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
-    except OSError as error:
-        raise LongtailError(f"{path} cannot be written ({error.strerror}): choose another --out") from None
+    save_picture(figure, path)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from longtail.atomic import atomic
 from longtail.data.base import ImageData, Split
-from longtail.errors import LongtailError
+from longtail.inspection.picture import save_picture
 
 __all__ = ["draw_groups"]
 
@@ -63,7 +62,4 @@ def _draw(data: ImageData, groups: Sequence[Sequence[tuple[Split, int]]], path: 
             part, k = own[0]
             name = drawable(data.class_names[int(part.labels[k])], f"class {int(part.labels[k])}")
             row[0].set_title(f"{name}: {len(own)} {data.item}s", fontsize=8, loc="left")
-        try:
-            atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
-        except OSError as error:
-            raise LongtailError(f"{path} cannot be written ({error.strerror}): choose another --out") from None
+        save_picture(figure, path)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from longtail.advice import CHECKS, DataFacts, Finding, findings, noted, without
-from longtail.atomic import atomic
 from longtail.data import ImageData, Split, check_images, inspect_data, make_loader
 from longtail.data.clips import check_clips
 from longtail.data.copies import copy_notes
@@ -19,6 +18,7 @@ from longtail.errors import LongtailError
 from longtail.functional import per_class_scores
 from longtail.functional.counting import confusion_cells
 from longtail.inspection.groups import draw_groups
+from longtail.inspection.picture import save_picture
 from longtail.metrics._confusion import Confusion
 from longtail.palette import BLUE, ORANGE, VERMILION
 from longtail.shots import FEW, MANY, classes_by_shot
@@ -277,7 +277,4 @@ def _draw_in_style(data: ImageData, accuracy: Tensor | None, path: Path) -> None
             [drawable(data.class_names[c], f"class {c}") for c in order],
             rotation=90 if len(order) > 12 else 0,
         )
-    try:
-        atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
-    except OSError as error:
-        raise LongtailError(f"{path} cannot be written ({error.strerror}): choose another --out") from None
+    save_picture(figure, path)
