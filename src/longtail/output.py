@@ -9,7 +9,7 @@ from typing import Any
 
 from longtail import activity
 
-__all__ = ["is_main", "report_on", "say", "say_metrics", "warn"]
+__all__ = ["is_main", "note", "report_on", "say", "say_metrics", "warn"]
 
 
 def is_main() -> bool:
@@ -21,6 +21,11 @@ def say(text: str = "") -> None:
     """Print a line at once."""
     activity.spoke()
     print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Print a note on standard error."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def warn(text: str) -> None:

@@ -479,7 +479,7 @@ def _comparison(folder: Path) -> list[Path]:
 
 def _one_bad_of_four(folder: Path) -> tuple[Any, Any]:
     """One bad run folder never stops the report of the others."""
-    from longtail.report.runs import find_runs
+    from longtail.report.find import find_runs
 
     runs, broken = find_runs(folder)
     assert len(runs) + len(broken) == 4 or len(runs) == 3, (len(runs), broken)

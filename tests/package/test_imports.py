@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "longtail"
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(SOURCE)], "longtail."))
 EXTRAS = {"rle.py": {"hotcoco"}, "metrics/_precision.py": {"hotcoco", "numpy"}}  # when called
-CORE = ["errors.py", "rle.py", "difficulty.py", *("functional losses samplers metrics methods".split())]
+CORE = ["errors.py", "rle.py", "difficulty", *("functional losses samplers metrics methods".split())]
 
 
 def python(code: str) -> str:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from longtail.advice import CHECKS, Finding
 from longtail.methods import get_method
-from longtail.report import advice
+from longtail.report import advice, tried
 from longtail.report.compared import Comparison, compare
-from longtail.report.runs import find_runs
+from longtail.report.find import find_runs
 
 from .fixtures import rewrite_column, write_run
 
@@ -308,4 +308,4 @@ def test_a_fixed_tau_is_not_advised_where_one_was_run(tmp_path):
 
 
 def test_defaults_of_old_runs_are_those_of_the_difficulty():
-    assert (DEFAULTS["tau"], DEFAULTS["max_tau"]) == (advice._DEFAULT_TAU, advice._MAX_TAU)
+    assert (DEFAULTS["tau"], DEFAULTS["max_tau"]) == (tried.DEFAULT_TAU, tried.MAX_TAU)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from longtail.errors import LongtailError
 from longtail.report.compared import Comparison, compare, headline
-from longtail.report.runs import find_runs
+from longtail.report.find import find_runs
 
 from .fixtures import comparison_folder, rewrite_column, write_run
 

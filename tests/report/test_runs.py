@@ -13,7 +13,8 @@ import pytest
 from clear import assert_clear
 from longtail.errors import LongtailError
 from longtail.report import write_report
-from longtail.report.runs import Run, find_runs
+from longtail.report.find import find_runs
+from longtail.report.runs import Run
 
 from .fixtures import comparison_folder, rewrite_column, write_run
 

@@ -15,12 +15,13 @@ import pytest
 
 from longtail import cli
 from longtail.cli import main
-from longtail.commands import Compare
+from longtail.commands.compare import Compare
 from longtail.errors import LongtailError
 from longtail.training.cluster import Submission, _executor, _Run
 from longtail.training.config import RunConfig
 from longtail.training.files import locked, read_csv
-from longtail.training.jobs import Job, run_jobs
+from longtail.training.jobs import Job
+from longtail.training.launch import run_jobs
 from training.folders import DIGITS
 
 WORDS = ["compare", *DIGITS[1:], "--methods", "ce", "cdb-w", "--seeds", "1", "--epochs", "1", "--device", "cpu"]

@@ -15,7 +15,8 @@ from longtail.errors import LongtailError
 from longtail.kwargs import split_methods
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config
-from longtail.training.jobs import Job, comparison_jobs, run_jobs
+from longtail.training.jobs import Job, comparison_jobs
+from longtail.training.launch import run_jobs
 from longtail.training.progress import Whole
 from longtail.training.recipes import resolve
 from training.folders import DIGITS

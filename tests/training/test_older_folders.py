@@ -17,7 +17,7 @@ from PIL import Image
 
 from longtail import LongtailError, runfolder
 from longtail.report import write_report
-from longtail.report.runs import find_runs
+from longtail.report.find import find_runs
 from longtail.training.apply import evaluate, export, predict
 from longtail.training.config import RunConfig
 from longtail.training.configfile import read_config

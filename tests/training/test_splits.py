@@ -21,6 +21,7 @@ from commands import run
 from detection.pictures import write_pictures
 from longtail.cli import main
 from longtail.data import record
+from longtail.data.digests import digest_in_memory
 from longtail.errors import LongtailError
 from longtail.training.apply import evaluate
 from longtail.training.config import RunConfig
@@ -302,9 +303,9 @@ def test_a_digest_tells_pixels_and_labels_apart() -> None:
     from longtail.data import Split
 
     images, labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 1])
-    digests = {record._digest_in_memory(Split(images, labels))}
-    digests.add(record._digest_in_memory(Split(images, labels.flip(0))))
-    digests.add(record._digest_in_memory(Split(images.index_fill(3, torch.tensor(2), 1), labels)))
+    digests = {digest_in_memory(Split(images, labels))}
+    digests.add(digest_in_memory(Split(images, labels.flip(0))))
+    digests.add(digest_in_memory(Split(images.index_fill(3, torch.tensor(2), 1), labels)))
     assert len(digests) == 3
 
 

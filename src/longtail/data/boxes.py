@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from longtail.metrics.detection import Rules, frequency_group
+from longtail.names import same_classes
 from longtail.rle import mask_api
 
-__all__ = ["BoxData", "BoxSplit", "inspect_boxes"]
+__all__ = ["BoxData", "BoxSplit", "inspect_boxes", "with_categories"]
+
+_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+"""Of an image in LVIS: categories by their ids."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,3 +198,28 @@ def inspect_boxes(data: BoxData, *, limit: int = 5) -> dict[str, Any]:
         "smallest": ranked[::-1][:limit],
         "notes": list(data.notes),
     }
+
+
+def with_categories(part: BoxSplit, name: str, info: Mapping[str, Any]) -> BoxSplit:
+    """A split with the categories of a run, known by their names.
+
+    Args:
+        part: The split.
+        name: Of its data set.
+        info: The run's ``data.json``.
+
+    Raises:
+        LongtailError: other categories.
+    """
+    ids, names = info["category_ids"], info["class_names"]
+    places = same_classes([c["name"] for c in part.categories], names, where=name, kind="category")
+    identity = {c["id"]: ids[place] for c, place in zip(part.categories, places, strict=True)}
+    objects = [
+        [entry | {"category_id": identity[entry["category_id"]]} for entry in map(dict, o)] for o in part.objects
+    ]
+    images = [
+        image | {key: [identity[c] for c in image[key] if c in identity] for key in _LISTS if key in image}
+        for image in map(dict, part.images)
+    ]
+    categories = [{"id": i, "name": n, "frequency": f} for i, n, f in zip(ids, names, info["frequency"], strict=True)]
+    return BoxSplit(images, objects, categories, part.read)

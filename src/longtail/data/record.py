@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gzip
-import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,15 +19,14 @@ from longtail import runfolder
 from longtail.data.base import ImageData, Source, Split, parse_spec
 from longtail.data.boxes import BoxData, BoxSplit
 from longtail.data.catalogue import places_of
+from longtail.data.digests import READERS, digest_in_memory, digest_of_objects, fingerprint, in_threads
 from longtail.data.layout import folder_of
-from longtail.data.video import frame_files
 from longtail.errors import LongtailError
 from longtail.names import brief
 
 __all__ = [
     "SplitRecord",
     "check_splits",
-    "in_threads",
     "known_samples",
     "read_record",
     "record_splits",
@@ -40,11 +37,6 @@ __all__ = [
 
 SPLITS = ("train", "val", "test", "select")
 COLUMNS = runfolder.COLUMNS[runfolder.SPLITS]
-READ_WHOLE = 1 << 20
-"""Bytes up to which the digest of a file reads all of it; of a larger one it reads as many: first, middle and last."""
-_READERS = 8
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +48,7 @@ class _Item:
         label: Number of the class; boxes: a digest of the image's annotations.
         size: Of the file in bytes; a folder: its frames; in memory: the samples.
         modified: Time of the file's last change in ns; with an unchanged size it saves reading the file again.
-        digest: Of the content, see `READ_WHOLE`; in memory: of pixels and labels, or of the annotations.
+        digest: Of the content, see `fingerprint`; in memory: of pixels and labels, or of the annotations.
     """
 
     file: str
@@ -100,13 +92,13 @@ def record_splits(data: ImageData | BoxData, source: str) -> SplitRecord:
             continue
         files = _files(split)
         if files is None:
-            items[name] = [_Item("", "", len(split), 0, _digest_in_memory(split))]
+            items[name] = [_Item("", "", len(split), 0, digest_in_memory(split))]
             continue
-        labels = map(_digest_of_objects, split.objects) if isinstance(split, BoxSplit) else split.labels.tolist()
+        labels = map(digest_of_objects, split.objects) if isinstance(split, BoxSplit) else split.labels.tolist()
         origin = _source(split)
 
         def fingerprints(files: Sequence[str], origin: Source | None = origin) -> list[tuple[int, int, str]]:
-            return [_fingerprint(file, origin) for file in files]
+            return [fingerprint(file, origin) for file in files]
 
         parts = in_threads(fingerprints, files) if origin is None else [fingerprints(files)]
         found = [one for part in parts for one in part]
@@ -274,11 +266,11 @@ def check_splits(record: SplitRecord, data: ImageData | BoxData, names: Sequence
         if split is None or not items:
             continue
         if not items[0].file:
-            if items[0].digest != _digest_in_memory(split):
+            if items[0].digest != digest_in_memory(split):
                 lines.append(f"the {name} split of {data.name} holds other samples or labels than {record.source}")
             continue
         source = _source(split)
-        with ThreadPoolExecutor(_READERS if source is None else 1) as readers:
+        with ThreadPoolExecutor(READERS if source is None else 1) as readers:
             states = readers.map(lambda item, source=source: _state(item, _path(item, root, source), source), items)
         for item, state in zip(items, states, strict=True):
             if state == "missing":
@@ -287,7 +279,7 @@ def check_splits(record: SplitRecord, data: ImageData | BoxData, names: Sequence
                 changed.append(_path(item, root, source))
         if isinstance(split, BoxSplit):
             own = zip(items, split.objects, strict=True)
-            other = [item.file for item, objects in own if item.label != _digest_of_objects(objects)]
+            other = [item.file for item, objects in own if item.label != digest_of_objects(objects)]
             if other:
                 what = f"{len(other)} images of {name} have other annotations than in {record.source}"
                 lines.append(f"{what}, e.g. {other[0]}")
@@ -308,51 +300,10 @@ def _state(item: _Item, path: str, source: Source | None = None) -> str:
             same = getattr(source, "modified", 0) == item.modified
         if item.modified and same:
             return ""
-        size, _, digest = _fingerprint(path, source)
+        size, _, digest = fingerprint(path, source)
     except (OSError, KeyError):
         return "missing"
     return "" if (size, digest) == (item.size, item.digest) else "changed"
-
-
-def in_threads(work: Callable[[Sequence[T]], R], items: Sequence[T]) -> list[R]:
-    """``work`` on slices of ``items``, several at a time: for what waits for files."""
-    size = max(1, -(-len(items) // _READERS))
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(work, [items[i : i + size] for i in range(0, len(items), size)]))
-
-
-# -- one file ----------------------------------------------------------------------------------------------------------
-def _fingerprint(path: str, source: Source | None = None) -> tuple[int, int, str]:
-    """Size, time of the last change and digest."""
-    content = hashlib.blake2b(digest_size=8)
-    if source is not None and not isinstance(given := source(path), str | Path):
-        values = given if isinstance(given, bytes) else given.contiguous().numpy().data
-        content.update(values)
-        return memoryview(values).nbytes, getattr(source, "modified", 0), content.hexdigest()
-    try:
-        path = path if source is None else str(given)
-        if os.path.isdir(path):
-            frames = frame_files(path)
-            content.update("\n".join(map(os.path.basename, frames)).encode("utf-8", "surrogateescape"))
-            for frame in frames[:1] + frames[len(frames) // 2 :][:1] + frames[-1:]:
-                content.update(_fingerprint(frame)[2].encode())
-            return len(frames), 0, content.hexdigest()
-        with open(path, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            for start, length in _pieces(status.st_size):
-                file.seek(start)
-                content.update(file.read(length))
-    except OSError as error:
-        raise LongtailError(f"{path} cannot be read: {error.strerror or error}") from None
-    return status.st_size, status.st_mtime_ns, content.hexdigest()
-
-
-def _pieces(size: int) -> Iterator[tuple[int, int]]:
-    if size <= READ_WHOLE:
-        yield 0, size
-        return
-    length = READ_WHOLE // 3
-    yield from ((start, length) for start in (0, (size - length) // 2, size - length))
 
 
 def _files(split: Split | BoxSplit) -> list[str] | None:
@@ -361,25 +312,6 @@ def _files(split: Split | BoxSplit) -> list[str] | None:
         paths = [image.get("path", "") for image in split.images]
         return paths if all(paths) else None
     return None if isinstance(split.images, Tensor) else [str(path) for path in split.images]
-
-
-def _digest_in_memory(split: Split | BoxSplit) -> str:
-    content = hashlib.blake2b(digest_size=16)
-    if isinstance(split, BoxSplit):  # drawn or read when asked for: its annotations stand for it
-        for objects in split.objects:
-            content.update(_digest_of_objects(objects).encode())
-        return content.hexdigest()
-    assert isinstance(split.images, Tensor)
-    content.update(repr(tuple(split.images.shape)).encode())
-    for values in (split.images, split.labels):
-        content.update(values.contiguous().numpy().data)
-    return content.hexdigest()
-
-
-def _digest_of_objects(objects: Iterable[Mapping[str, Any]]) -> str:
-    keys = ("category_id", "bbox", "iscrowd", "segmentation")
-    text = repr([[entry.get(key) for key in keys] for entry in objects])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _root(name: str) -> str:

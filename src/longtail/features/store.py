@@ -23,8 +23,8 @@ from torch import Tensor
 
 from longtail.atomic import atomic
 from longtail.data.base import Split
+from longtail.data.digests import in_threads
 from longtail.data.loader import CACHE_BYTES
-from longtail.data.record import in_threads
 from longtail.errors import LongtailError
 
 __all__ = ["FeatureStore", "digests_of", "size_in_words"]

@@ -255,7 +255,8 @@ class _Plan:
 
     def train(self, parallel: int) -> Iterator[str]:
         """Data by data, all rows of a seed before the next seed; a run that several cells need is trained once."""
-        from longtail.training.jobs import Job, run_jobs
+        from longtail.training.jobs import Job
+        from longtail.training.launch import run_jobs
 
         jobs: dict[Path, Job] = {}
         for _, cells in self._folders():

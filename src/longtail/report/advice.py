@@ -6,8 +6,7 @@ names a setting or a method that was tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,13 +14,22 @@ from longtail.advice import DataFacts, Finding, Seen, check, findings
 from longtail.advice.data import some
 from longtail.report.compared import Comparison, Group, percent, points
 from longtail.report.measures import shot_groups
-from longtail.report.runs import Floats
 from longtail.report.statistics import rank_correlation
+from longtail.report.tolerant import Floats
+from longtail.report.tried import (
+    MAX_TAU,
+    fixed_taus,
+    instead_of_the_rule,
+    methods_of,
+    next_value,
+    number,
+    options_of,
+    other_settings,
+    untried,
+)
 
 __all__ = ["advise", "facts_of"]
 
-# ClassDifficulty's own defaults, for runs whose configuration does not name them.
-_DEFAULT_TAU, _MAX_TAU = 2.0, 5.0
 # What is advised, in this order: always more than what was tried.
 _MOMENTA, _FLOORS = (0.5, 0.8, 0.9, 0.95), (0.05, 0.1)
 # With so many classes the counts say more than a difficulty, samplers repeat few images too often, and weights do
@@ -49,64 +57,6 @@ def facts_of(c: Comparison) -> DataFacts:
     )
 
 
-# -- what was tried ----------------------------------------------------------------------------------------------------
-def _options(group: Group) -> Mapping[str, Any]:
-    """The method's hyperparameters with their defaults; of versions that did not record these, the given ones."""
-    run = group.runs[0]
-    given = dict(item.split("=", 1) for item in run.kwargs if "=" in item)
-    return {name: _value(text) for name, text in given.items()} | dict(run.hyperparameters)
-
-
-def _value(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _methods(c: Comparison) -> set[str]:
-    return {group.method for group in c.groups}
-
-
-def _untried(c: Comparison, candidates: Sequence[tuple[str, Mapping[str, Any]]], *, limit: int = 1) -> list[str]:
-    """The first candidates, method and options, that no group has run, as one writes them for ``--methods``."""
-    ran = [(group.method, _options(group)) for group in c.groups]
-    new = []
-    for method, wanted in candidates:
-        if not any(method == name and wanted.items() <= options.items() for name, options in ran):
-            given = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in wanted.items())
-            new.append(f"{method}:{given}" if given else method)
-    return new[:limit]
-
-
-def _next_value(c: Comparison, group: Group, option: str, ladder: Sequence[float]) -> str | None:
-    """The next value of an option above all that runs of the same method had, with the group's own; None: no more."""
-    own = _number(_options(group).get(option))
-    had = [_number(_options(g).get(option)) for g in c.groups if g.method == group.method]
-    if own is None:  # a run of a version that did not record it
-        return None
-    new = next((value for value in ladder if value > max(value for value in had if value is not None)), None)
-    return None if new is None else f"{option}={new:g} (now {own:g})"
-
-
-def _fixed_taus(c: Comparison) -> list[float]:
-    """The fixed exponents that were run; a run of a version that did not record its own may have had the default."""
-    taus = [_options(group).get("tau", _DEFAULT_TAU) for group in c.groups if group.method.startswith("cdb")]
-    return [tau for tau in map(_number, taus) if tau is not None]
-
-
-def _instead_of_the_rule(c: Comparison) -> str:
-    """What to take in place of a tau that follows the bias."""
-    taus = sorted({tau for group in c.groups if (tau := _number(_options(group).get("tau"))) is not None})
-    if not taus:
-        return "Give a fixed tau: leave tau out for the default, which is a number."
-    return f"Prefer the fixed tau that you have run ({', '.join(f'{tau:g}' for tau in taus)})."
-
-
 # -- numbers -----------------------------------------------------------------------------------------------------------
 def _mean(group: Group, c: Comparison, key: str, *, split: str = "test") -> float | None:
     measure = next((m for m in c.measures.measures if m.key == key), None)
@@ -114,21 +64,14 @@ def _mean(group: Group, c: Comparison, key: str, *, split: str = "test") -> floa
     return s.mean if s else None
 
 
-def _final(group: Group, column: str) -> float | None:
-    """Mean over the runs of the last number in a column of the history."""
-    _, values = group.series(column)
-    last = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
-    return float(np.mean(last)) if last else None
-
-
 def _dynamic_taus(c: Comparison) -> Iterator[tuple[Group, Floats]]:
     """The groups whose tau follows the bias, with all its values over epochs and runs."""
     for group in c.groups:
         _, values = group.series("tau")
-        tau, options = values[np.isfinite(values)], _options(group)
-        if len(tau) < 5 or _number(options.get("tau")) is not None:
+        tau, options = values[np.isfinite(values)], options_of(group)
+        if len(tau) < 5 or number(options.get("tau")) is not None:
             continue
-        largest = _number(options.get("max_tau")) or _MAX_TAU
+        largest = number(options.get("max_tau")) or MAX_TAU
         if "tau" in options or np.ptp(tau) > 1e-6 or abs(tau[0] - largest) < 1e-3 * largest:
             yield group, tau
 
@@ -184,7 +127,7 @@ def undecided(c: Comparison) -> Seen | None:
     todo="Run cdb-w (weights in the loss) and cdb-s (weights in the sampler) beside these with the same --out.",
 )
 def no_difficulty(c: Comparison) -> str | None:
-    if any(method.startswith("cdb") for method in _methods(c)) or not any(_methods(c)):
+    if any(method.startswith("cdb") for method in methods_of(c)) or not any(methods_of(c)):
         return None
     return f"methods so far: {some([group.label for group in c.groups])}"
 
@@ -199,14 +142,6 @@ def no_difficulty(c: Comparison) -> str | None:
 def unequal_terms(c: Comparison) -> str | None:
     differing = other_settings(c)
     return f"settings that differ: {some(differing)}" if differing else None
-
-
-def other_settings(c: Comparison) -> list[str]:
-    """Settings in which the runs differ: not method, hyperparameters and seeds, and none that changes no number."""
-    runs = [run for group in c.groups for run in group.runs]
-    own = ("method", "method_kwargs", "seed", "data_seed", "download", "frame_cache", "trackers", "workers")
-    keys = dict.fromkeys(key for run in runs for key in run.config if key not in own)
-    return [key for key in keys if len({str(run.config.get(key)) for run in runs}) > 1]
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
@@ -225,14 +160,14 @@ def rare_far_behind(c: Comparison) -> Seen | None:
     if rare is None or many is None or many - rare < 0.15:
         return None
     if c.data.num_classes >= _MANY_CLASSES:
-        names = _untried(c, [(name, {}) for name in ("balanced-softmax", "cdb-w", "ldam-drw", "crt")], limit=2)
+        names = untried(c, [(name, {}) for name in ("balanced-softmax", "cdb-w", "ldam-drw", "crt")], limit=2)
         late, logit = {"tau": 5.0, "defer": 0.8}, {"base": "balanced-softmax", "form": "logit"}
-        names = names or _untried(c, [("cdb-w", late), ("cdb-w", logit)])
+        names = names or untried(c, [("cdb-w", late), ("cdb-w", logit)])
     else:
-        names = _untried(c, [(name, {}) for name in ("cdb-s", "cdb-w", "class-aware")], limit=2)
-        largest = max(_fixed_taus(c), default=0.0)
+        names = untried(c, [(name, {}) for name in ("cdb-s", "cdb-w", "class-aware")], limit=2)
+        largest = max(fixed_taus(c), default=0.0)
         larger = [tau for tau in (1.0, 2.0, 3.0, 5.0) if tau > largest]
-        names = names or _untried(c, [(name, {"tau": tau}) for tau in larger for name in ("cdb-s", "cdb-w")])
+        names = names or untried(c, [(name, {"tau": tau}) for tau in larger for name in ("cdb-s", "cdb-w")])
     first = f"Try {' and '.join(names)}. " if names else ""
     return Seen(
         f"{c.best.label}: many-shot {percent(many)} %, {group} {percent(rare)} %, {percent(many - rare)} points apart",
@@ -254,14 +189,14 @@ def frequent_pay(c: Comparison) -> Seen | None:
     ours, theirs = _mean(c.best, c, "many"), _mean(c.baseline, c, "many")
     if ours is None or theirs is None or theirs - ours < 0.03:
         return None
-    softer, tau = [], _number(_options(c.best).get("tau"))
-    if tau is not None and tau > 0.5 and tau / 2 not in _fixed_taus(c):
+    softer, tau = [], number(options_of(c.best).get("tau"))
+    if tau is not None and tau > 0.5 and tau / 2 not in fixed_taus(c):
         softer.append(f"tau={tau / 2:g} (now {tau:g})")
-    if _options(c.best).get("normalize") in (False, "False", "false"):
+    if options_of(c.best).get("normalize") in (False, "False", "false"):
         softer.append("normalize at its default")
     if c.best.method.startswith("cdb-s"):
-        softer += _untried(c, [("cdb-w", {})])
-    softer += [f"{name} (it starts from the natural distribution)" for name in _untried(c, [("progressive", {})])]
+        softer += untried(c, [("cdb-w", {})])
+    softer += [f"{name} (it starts from the natural distribution)" for name in untried(c, [("progressive", {})])]
     way = f": {' or '.join(softer)}" if softer else " further than these runs did"
     return Seen(
         f"many-shot accuracy: {c.best.label} {percent(ours)} %, {c.baseline.label} {percent(theirs)} %",
@@ -319,9 +254,9 @@ def tau_at_its_ceiling(c: Comparison) -> Seen | None:
     for group, tau in _dynamic_taus(c):
         if tau.max() >= 1 and (share := float(np.mean(tau >= 0.98 * tau.max()))) >= 0.5:
             found.append(f"{group.label} within 2 % of {tau.max():.2f} in {100 * share:.0f} % of the epochs")
-            if _options(group).get("bias_quantile") == 0 and not ways:
+            if options_of(group).get("bias_quantile") == 0 and not ways:
                 ways.append("Or let bias_quantile=0.1 leave out the extreme classes.")
-    return Seen(f"tau: {some(found)}", " ".join([_instead_of_the_rule(c), *ways])) if found else None
+    return Seen(f"tau: {some(found)}", " ".join([instead_of_the_rule(c), *ways])) if found else None
 
 
 @check(
@@ -333,9 +268,9 @@ def tau_at_its_ceiling(c: Comparison) -> Seen | None:
     todo="If the hard classes still lag, give a fixed tau.",
 )
 def tau_too_weak(c: Comparison) -> Seen | None:
-    finals = [(group.label, _final(group, "tau")) for group, _ in _dynamic_taus(c)]
+    finals = [(group.label, group.last("tau")) for group, _ in _dynamic_taus(c)]
     weak = [f"{final:.2f} ({label})" for label, final in finals if final is not None and final < 0.5]
-    todo = f"Nothing, unless the hard classes still lag. {_instead_of_the_rule(c)}"
+    todo = f"Nothing, unless the hard classes still lag. {instead_of_the_rule(c)}"
     return Seen(f"tau in the last epoch: {some(weak)}", todo) if weak else None
 
 
@@ -359,9 +294,9 @@ def weights_swing(c: Comparison) -> Seen | None:
     if not found:
         return None
     group = found[0][0]
-    ways = [_next_value(c, group, "momentum", _MOMENTA), _next_value(c, group, "min_difficulty", _FLOORS)]
-    tau = _number(_options(group).get("tau"))
-    if tau is not None and tau > 1 and tau / 2 not in _fixed_taus(c):
+    ways = [next_value(c, group, "momentum", _MOMENTA), next_value(c, group, "min_difficulty", _FLOORS)]
+    tau = number(options_of(group).get("tau"))
+    if tau is not None and tau > 1 and tau / 2 not in fixed_taus(c):
         ways.append(f"tau={tau / 2:g} (now {tau:g})")
     told = [way for way in ways if way] + ["a larger held-out split (--val-fraction)"]
     return Seen(
@@ -387,7 +322,7 @@ def weight_zero(c: Comparison) -> Seen | None:
         zero = (measured.weight <= 1e-6).any(1)  # NaN is not
         if (share := float(zero.mean())) < 0.25:
             continue
-        ways = [_next_value(c, group, "min_difficulty", _FLOORS), _next_value(c, group, "momentum", _MOMENTA)]
+        ways = [next_value(c, group, "min_difficulty", _FLOORS), next_value(c, group, "momentum", _MOMENTA)]
         told = [way for way in ways if way] or ["a floor under the difficulty (min_difficulty)"]
         return Seen(
             f"{group.label}: some class has weight 0 in {100 * share:.0f} % of the measured epochs",
@@ -432,7 +367,7 @@ def learnt_by_heart(c: Comparison) -> Seen | None:
     if last > 0.05 * first or gain > 0.005 or curve[-1] > 0.98:
         return None
     config = c.best.runs[0].config
-    decay = _number(config.get("weight_decay"))
+    decay = number(config.get("weight_decay"))
     more = f"--weight-decay {5 * decay:g} (now {decay:g})" if decay else "more weight decay (--weight-decay)"
     pretrained = "a smaller model" if config.get("weights") else "a smaller or pretrained model"
     return Seen(

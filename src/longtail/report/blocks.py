@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from longtail.advice import Finding, without
 from longtail.report import figures
 from longtail.report.advice import advise
-from longtail.report.compared import Comparison, percent, points, varied
+from longtail.report.compared import Comparison, percent, varied
 from longtail.report.figures import Looks
 from longtail.report.measures import shot_groups
+from longtail.report.page_tables import hardest_table, sample_table, setting, setup_table, split_table
 from longtail.report.runs import Difficulty
 from longtail.report.statistics import rank_correlation
-from longtail.report.tables import NOTHING, Table, difference_table, method_table
+from longtail.report.tables import Table, difference_table, method_table
 
 __all__ = ["BLOCKS", "Block", "Picture"]
 
@@ -62,7 +62,7 @@ def _methods(c: Comparison, looks: Looks) -> Block:
             "the spread between seeds after Holm's correction for the methods in a column (5 % level); columns are not "
             "corrected for each other."
         )
-        if (table := _test_samples(c)) is not None:
+        if (table := sample_table(c)) is not None:
             tables.append(table)
         else:
             remarks.append(
@@ -78,27 +78,6 @@ def _methods(c: Comparison, looks: Looks) -> Block:
     if meanings := [f"{m.title}: {m.meaning}" for m in c.shown if m.meaning]:
         remarks.append("; ".join(meanings) + ".")
     return Block("methods", "Methods", tables=tuple(tables), remarks=tuple(remarks))
-
-
-def _test_samples(c: Comparison) -> Table | None:
-    """How far the differences in the headline measure depend on seeds, and on the test samples."""
-    rows = []
-    for group in c.groups:
-        if c.baseline is None or group is c.baseline or (p := c.paired(group, c.baseline, c.key)) is None:
-            continue
-        if (drawn := c.bootstrap(group, c.baseline, c.key)) is None:
-            continue
-        seeds = NOTHING if p.low is None or p.high is None else f"{points(p.low)} to {points(p.high)}"
-        tested = f"{points(drawn[0])} to {points(drawn[1])}"
-        corrected = p.p if p.adjusted is None else p.adjusted
-        cells = [NOTHING if corrected is None else f"{corrected:.2g}", str(p.seeds_needed or NOTHING)]
-        rows.append((group.label, points(p.mean), seeds, tested, *cells))
-    if not rows or c.baseline is None:
-        return None
-    columns = ("Method", f"{c.key.title}, difference", "95 %: other seeds", "95 %: other test samples")
-    columns += ("p, corrected (Holm)", "Pairs for 80 % power")
-    title = f"{c.title}: difference to {c.baseline.label} in points, if seeds or test samples had been others"
-    return Table(title, columns, tuple(rows))
 
 
 def _classes(c: Comparison, looks: Looks) -> Block | None:
@@ -191,11 +170,9 @@ def _difficulty(c: Comparison, looks: Looks) -> Block | None:
     pictures = []
     if (png := figures.tau_and_bias(c, looks)) is not None:
         ends = []
-        for group in c.groups:
-            _, tau = group.series("tau")
-            last = [row[np.isfinite(row)][-1] for row in tau if np.isfinite(row).any()]
-            if last and figures.varies(c, "tau"):
-                ends.append(f"{group.label} ends at tau {np.mean(last):.2f}")
+        for group in c.groups if figures.varies(c, "tau") else ():
+            if (last := group.last("tau")) is not None:
+                ends.append(f"{group.label} ends at tau {last:.2f}")
         both = "the exponent tau and the performance bias" if ends else "the performance bias"
         alt = f"Lines over epochs: {both}." + (f" {'; '.join(ends)}." if ends else "")
         caption = (
@@ -235,10 +212,8 @@ def _learning(c: Comparison, looks: Looks) -> Block | None:
         return None
     ends = []
     for group in c.groups:
-        _, values = group.series(c.validation)
-        last = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
-        if last:
-            ends.append(f"{group.label} ends at {percent(float(np.mean(last)))} % held-out accuracy")
+        if (last := group.last(c.validation)) is not None:
+            ends.append(f"{group.label} ends at {percent(last)} % held-out accuracy")
     picture = Picture(
         "learning",
         png,
@@ -264,7 +239,8 @@ def _confusion(c: Comparison, looks: Looks) -> Block | None:
     share = None
     if counts and (total := np.sum(counts, axis=0)).any():
         share = total / np.maximum(total.sum(1, keepdims=True), 1)
-    table = _hardest_table(c, hardest, {i: share[shown.index(i)] for i in hardest} if share is not None else {})
+    named = hardest[:_HARDEST]
+    table = hardest_table(c, named, {} if share is None else {i: share[shown.index(i)] for i in named})
     if share is None:
         return Block("confusion", "The hardest classes", tables=(table,))
     predicted = shown if every else _columns(shown, share)
@@ -287,28 +263,6 @@ def _columns(true: Sequence[int], share: np.ndarray) -> list[int]:
     wrong[list(true)] = 0
     others = [int(i) for i in np.argsort(-wrong, kind="stable") if wrong[i] > 0]
     return [*true, *others[: _COLUMNS - len(true)]]
-
-
-def _hardest_table(c: Comparison, hardest: Sequence[int], share: Mapping[int, np.ndarray]) -> Table:
-    train, test, names = c.data.counts.get("train"), c.data.counts.get("test"), c.data.class_names
-    other = c.baseline if c.baseline is not c.best else None
-    rows = []
-    for i in hardest[:_HARDEST]:
-        cells = [names[i], str(train[i]) if train else NOTHING, str(test[i]) if test else NOTHING]
-        cells.append(percent(c.best.mean_per_class[i]))
-        if other:
-            cells.append(NOTHING if math.isnan(other.mean_per_class[i]) else percent(other.mean_per_class[i]))
-        if i in share:
-            wrong = share[i].copy()
-            wrong[i] = 0
-            top = [j for j in np.argsort(-wrong, kind="stable")[:3] if wrong[j] > 0]
-            cells.append(", ".join(f"{names[j]} ({100 * wrong[j]:.0f} %)" for j in top) or NOTHING)
-        rows.append(tuple(cells))
-    columns = ["Class", "Training samples", "Test samples", f"{c.best.label}, %"]
-    columns += [f"{other.label}, %"] if other else []
-    columns += ["Taken for"] if share else []
-    title = f"{c.title}: the {len(rows)} classes with the lowest test {c.measures.per_class} under {c.best.label}"
-    return Table(title, tuple(columns), tuple(rows), numeric=False)
 
 
 def _examples(c: Comparison, looks: Looks) -> Block | None:
@@ -336,12 +290,12 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     del looks
     runs = [run for group in c.groups for run in group.runs]
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    values = {key: [_setting(run.config.get(key)) for run in runs] for key in keys}
+    values = {key: [setting(run.config.get(key)) for run in runs] for key in keys}
     same = [(key, found[0]) for key, found in values.items() if len(set(found)) == 1]
     own = ("method", "method_kwargs", "seed")
     differing = [key for key, found in values.items() if len(set(found)) > 1 and key not in own]
     versions = sorted({(name, v) for run in runs for name, v in run.versions.items()})
-    tables = [_method_setup(c, differing), _split_table(c)]
+    tables = [setup_table(c, differing), split_table(c)]
     tables = [t for t in tables if t.rows]
     if same:
         tables.append(
@@ -361,45 +315,6 @@ def _setup(c: Comparison, looks: Looks) -> Block:
     configs = (f"{g.runs[0].relative}/config.json".removeprefix("./") for g in c.groups if g.method)
     commands = tuple(f"longtail train --config {shlex.quote(config)} --out NEW" for config in configs)
     return Block("setup", "Setup", tuple(text), tuple(tables), remarks=tuple(notes), commands=commands)
-
-
-def _method_setup(c: Comparison, differing: Sequence[str]) -> Table:
-    rows = []
-    for group in c.groups:
-        seeds = ", ".join(str(run.seed) for run in group.runs if run.seed is not None) or NOTHING
-        epochs = sorted({len(run.history["epoch"]) for run in group.runs if run.history})
-        seconds = [np.nansum(run.history["seconds"]) for run in group.runs if "seconds" in run.history]
-        row = [group.label, group.method or NOTHING, " ".join(group.runs[0].kwargs) or "defaults", seeds]
-        row += ["-".join(map(str, epochs[:1] + epochs[1:][-1:])) or NOTHING, _duration(seconds)]
-        row += [", ".join(sorted({_setting(run.config.get(key)) for run in group.runs})) for key in differing]
-        rows.append(tuple(row))
-    columns = ("Label", "Method", "Hyperparameters", "Seeds", "Epochs", "Time a run", *differing)
-    return Table("What was run", columns, tuple(rows), numeric=False)
-
-
-def _split_table(c: Comparison) -> Table:
-    rows = []
-    for split, counts in c.data.counts.items():
-        present = [n for n in counts if n > 0]
-        low, high = (str(min(present)), str(max(present))) if present else (NOTHING, NOTHING)
-        rows.append((split, str(sum(counts)), f"{len(present)} of {len(counts)}", high, low))
-    columns = ("Split", "Samples", "Classes present", "Largest class", "Smallest class present")
-    return Table("Splits", columns, tuple(rows))
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or NOTHING
-    return NOTHING if value is None or value == "" else str(value)
-
-
-def _duration(seconds: Sequence[float]) -> str:
-    mean = float(np.mean(seconds)) if len(seconds) else 0.0
-    if mean <= 0:
-        return NOTHING
-    if mean < 120:
-        return f"{mean:.1f} s"
-    return f"{mean / 60:.1f} min" if mean < 7200 else f"{mean / 3600:.1f} h"
 
 
 BLOCKS: tuple[Callable[[Comparison, Looks], Block | None], ...] = (

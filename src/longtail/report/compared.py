@@ -15,8 +15,9 @@ import numpy as np
 
 from longtail.errors import LongtailError
 from longtail.report.measures import Measure, MeasureSet, measure_set
-from longtail.report.runs import Data, Floats, Run
+from longtail.report.runs import Data, Run
 from longtail.report.statistics import Paired, Spread, bootstrap, holm, paired, rounded, spread
+from longtail.report.tolerant import Floats
 
 __all__ = ["Comparison", "Group", "compare", "headline", "percent", "points", "varied", "with_std"]
 
@@ -62,6 +63,12 @@ class Group:
             if column in run.history:
                 row[np.searchsorted(epochs, run.history["epoch"])] = run.history[column]
         return np.array(epochs), values
+
+    def last(self, column: str) -> float | None:
+        """Mean over the runs of the last number in a column of the histories; None: it has none."""
+        _, values = self.series(column)
+        ends = [row[np.isfinite(row)][-1] for row in values if np.isfinite(row).any()]
+        return float(np.mean(ends)) if ends else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from matplotlib.ticker import MaxNLocator
 
 from longtail.palette import VERMILION
 from longtail.report.compared import Comparison, Group
-from longtail.report.runs import Difficulty, Floats, Ints, Run
+from longtail.report.runs import Difficulty, Run
 from longtail.report.statistics import spread
 from longtail.report.style import FAINT, Look, drawable, legend, names_of, new_figure, png, short
+from longtail.report.tolerant import Floats, Ints
 
 __all__ = ["class_accuracy", "confusion", "difficulty", "learning_curves", "shot_bars", "tau_and_bias", "varies"]
 

@@ -1,4 +1,4 @@
-"""Finds run folders and reads their small files; never weights, never code."""
+"""A finished run as the report sees it: never weights, never code; larger files are read when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,27 +11,20 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from longtail import runfolder
-from longtail.cells import unquoted
-from longtail.errors import LongtailError
-from longtail.names import distinct_names
 from longtail.report.statistics import Answers
-from longtail.textfiles import parse_json
+from longtail.report.tolerant import Floats, Ints, floats, has_columns, listed, printable, read_columns
 
-__all__ = ["BrokenRun", "Data", "Difficulty", "Floats", "Ints", "Run", "find_runs"]
+__all__ = ["BrokenRun", "Data", "Difficulty", "Run"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 _LARGEST_PICTURE = 8 << 20  # bytes: it becomes part of the page
-_JOINERS = "\u200c\u200d"  # not "printable", but they shape the letters around them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,11 +145,11 @@ class Run:
     @property
     def method(self) -> str:
         """Identifier of the method; empty if ``config.json`` is missing."""
-        return _clean(self.config.get("method") or "")
+        return printable(self.config.get("method") or "")
 
     @property
     def kwargs(self) -> tuple[str, ...]:
-        return tuple(_clean(v) for v in _listed(self.config.get("method_kwargs")))
+        return tuple(printable(v) for v in listed(self.config.get("method_kwargs")))
 
     @property
     def seed(self) -> int | None:
@@ -204,12 +197,12 @@ class Run:
 
     @functools.cached_property
     def difficulty(self) -> Difficulty | None:
-        columns = _read_columns(self.path / runfolder.DIFFICULTY, self.problems)
+        columns = read_columns(self.path / runfolder.DIFFICULTY, self.problems)
         names = runfolder.FIRST_COLUMNS[runfolder.DIFFICULTY]
-        if not columns or not _has(columns, names, runfolder.DIFFICULTY, self.problems):
+        if not columns or not has_columns(columns, names, runfolder.DIFFICULTY, self.problems):
             return None
         later = tuple(name for name in ("measured", "acting_weight") if name in columns)
-        values = {name: _floats(columns[name]) for name in (*names, *later)}
+        values = {name: floats(columns[name]) for name in (*names, *later)}
         known = np.isin(values["class"], np.arange(self.data.num_classes)) & np.isfinite(values["epoch"])
         if not known.all():
             self.problems.append(f"difficulty.csv: {int((~known).sum())} rows name no known class or epoch")
@@ -265,12 +258,12 @@ class Run:
 
     def confusion(self, true: Sequence[int], *, split: str = "test") -> Floats | None:
         """How often each class was predicted for the classes ``true``: ``[len(true), C]`` counts, or None."""
-        columns = _read_columns(self.path / runfolder.CONFUSION, self.problems)
+        columns = read_columns(self.path / runfolder.CONFUSION, self.problems)
         names = runfolder.FIRST_COLUMNS[runfolder.CONFUSION]
-        if not columns or not _has(columns, names, runfolder.CONFUSION, self.problems):
+        if not columns or not has_columns(columns, names, runfolder.CONFUSION, self.problems):
             return None
         of_split = np.array([s == split for s in columns["split"]])
-        t, p, n = (_floats(columns[name])[of_split] for name in names[1:])
+        t, p, n = (floats(columns[name])[of_split] for name in names[1:])
         classes = np.arange(self.data.num_classes)
         known = np.isin(t, classes) & np.isin(p, classes) & np.isfinite(n)
         matrix = np.zeros((len(true), len(classes)))
@@ -279,199 +272,3 @@ class Run:
             if (i := position.get(int(a))) is not None:
                 matrix[i, b] += count
         return matrix
-
-
-def find_runs(folder: Path) -> tuple[list[Run], list[BrokenRun]]:
-    """All runs in and below ``folder``, in the order of their paths: the finished ones and the others."""
-    runs, broken = [], []
-    for path in sorted(_run_folders(folder), key=_natural):
-        try:
-            found = _read_run(path, folder)
-        except Exception as error:  # files of others hold anything; one run folder does not stop the report of all
-            reason = f"its files do not fit together ({type(error).__name__}: {_clean(error)[:200]})"
-            found = BrokenRun(_clean(path.relative_to(folder).as_posix()), reason)
-        (runs if isinstance(found, Run) else broken).append(found)
-    return runs, broken
-
-
-def _run_folders(folder: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        path = Path(root)
-        started = runfolder.CONFIG in files and "longtail" in _read_json(path / runfolder.CONFIG, [])
-        if started or runfolder.METRICS in files or runfolder.HISTORY in files:
-            folders.clear()
-            yield path
-        else:
-            folders[:] = [f for f in folders if not f.startswith(".") and f not in (runfolder.CHECKPOINT, "figures")]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts seed-2 before seed-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
-
-
-def _read_run(path: Path, folder: Path) -> Run | BrokenRun:
-    relative = _clean(path.relative_to(folder).as_posix())
-    problems: list[str] = []
-    config_file = _read_json(path / runfolder.CONFIG, problems)
-    try:
-        runfolder.check_format(config_file, Path(runfolder.CONFIG))
-    except LongtailError as error:
-        return BrokenRun(relative, str(error))
-    config = config_file.get("config")
-    config = config if isinstance(config, dict) else {}
-    history = _read_history(path, problems)
-    metrics_problems: list[str] = []
-    metrics = _read_json(path / runfolder.METRICS, metrics_problems)
-    if not (path / runfolder.METRICS).is_file():
-        done = int(max(history.get("epoch", ()), default=0))
-        return BrokenRun(relative, f"not finished: {done} of {config.get('epochs') or 'its'} epochs are done")
-    if metrics_problems or not isinstance(metrics.get("test"), dict):
-        return BrokenRun(relative, metrics_problems[0] if metrics_problems else "metrics.json has no test numbers")
-    if not config:
-        problems.append("config.json tells no configuration: method and seed are taken from the folder names")
-    if not history:
-        problems.append("history.csv is missing or empty")
-    clean = {split: _finite(values) for split, values in metrics.items() if isinstance(values, dict)}
-    versions, hyperparameters = config_file.get("versions"), config_file.get("hyperparameters")
-    return Run(
-        path=path,
-        relative=relative,
-        config=config,
-        hyperparameters=hyperparameters if isinstance(hyperparameters, dict) else {},
-        versions={str(k): _clean(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
-        hardware=_clean(config_file.get("hardware") or ""),
-        data=_read_data(path, config, clean["test"], problems),
-        metrics=clean,
-        history=history,
-        problems=problems,
-    )
-
-
-def _read_data(path: Path, config: Mapping[str, Any], test: Mapping[str, Any], problems: list[str]) -> Data:
-    data = _read_json(path / runfolder.DATA, problems)
-    names, counts = data.get("class_names"), data.get("image_counts", data.get("class_counts"))
-    if not isinstance(names, list) or not names:
-        problems.append("data.json tells no class names: they are taken from the other files")
-        names, counts = _classes_from_table(path, test)
-    known = {}
-    for split, values in (counts if isinstance(counts, dict) else {}).items():
-        if isinstance(values, list) and len(values) == len(names) and all(isinstance(n, int) for n in values):
-            known[str(split)] = tuple(values)
-    return Data(
-        name=_clean(data.get("name") or config.get("data") or "unknown data"),
-        class_names=tuple(distinct_names([_clean(name) for name in names])),
-        counts=known,
-        notes=tuple(_clean(note) for note in _listed(data.get("notes"))),
-        model=_clean(data.get("model") or config.get("model") or ""),
-        image_size=_clean(data.get("image_size") or config.get("image_size") or ""),
-        boxes="image_counts" in data,
-    )
-
-
-def _classes_from_table(path: Path, test: Mapping[str, Any]) -> tuple[list[str], dict[str, list[int]]]:
-    columns = _read_columns(path / runfolder.PER_CLASS, [])
-    if columns and {"split", "class", "name", "train_count", "count"} <= columns.keys():
-        rows = [i for i, split in enumerate(columns["split"]) if split == "test"]
-        train, count = _floats(columns["train_count"]), _floats(columns["count"])
-        if rows and np.isfinite(train[rows]).all() and np.isfinite(count[rows]).all():
-            counts = {"train": [int(train[i]) for i in rows], "test": [int(count[i]) for i in rows]}
-            return [columns["name"][i] for i in rows], counts
-    per_class = test.get("per_class")
-    size = len(per_class) if isinstance(per_class, list) else 0
-    return [f"class {c}" for c in range(size)], {}
-
-
-def _read_history(path: Path, problems: list[str]) -> dict[str, Any]:
-    columns = _read_columns(path / runfolder.HISTORY, problems)
-    if not columns or not _has(columns, ("epoch",), runfolder.HISTORY, problems):
-        return {}
-    epochs = _floats(columns["epoch"])
-    last = {epoch: i for i, epoch in enumerate(epochs.tolist()) if math.isfinite(epoch)}  # written twice: the later one
-    rows = [last[epoch] for epoch in sorted(last)]
-    out: dict[str, Any] = {name: _floats(values)[rows] for name, values in columns.items() if name != "stage"}
-    out["stage"] = [columns["stage"][i] for i in rows] if "stage" in columns else [""] * len(rows)
-    return out if rows else {}
-
-
-def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        value = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} cannot be read ({type(error).__name__})")
-        return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name} holds no JSON object")
-        return {}
-    return value
-
-
-def _read_columns(path: Path, problems: list[str]) -> dict[str, list[str]]:
-    """The whole rows of a CSV file by column; a last line without its end was torn by a kill and is left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        problems.append(f"{path.name} cannot be read ({type(error).__name__})")
-        return {}
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        problems.append(f"{path.name} ends in the middle of a line, which is left out")
-    try:
-        header, *rows = csv.reader(whole.replace("\0", "").splitlines(keepends=True))
-    except ValueError:  # no line at all
-        return {}
-    except csv.Error as error:
-        problems.append(f"{path.name} cannot be read ({error})")
-        return {}
-    fitting = [row for row in rows if len(row) == len(header)]
-    if len(fitting) != len(rows):
-        problems.append(f"{path.name}: {len(rows) - len(fitting)} rows of a wrong length are left out")
-    return {name: [unquoted(row[i]) for row in fitting] for i, name in enumerate(header)} if fitting else {}
-
-
-def _has(columns: Mapping[str, Any], names: Sequence[str], file: str, problems: list[str]) -> bool:
-    missing = [name for name in names if name not in columns]
-    if missing:
-        problems.append(f"{file} lacks the column {missing[0]}")
-    return not missing
-
-
-def _floats(values: Sequence[str]) -> Floats:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            return math.nan
-        return value if math.isfinite(value) else math.nan
-
-    return np.array([number(v) for v in values], dtype=np.float64)
-
-
-def _finite(value: Any) -> Any:
-    """The same with None in the place of what is no number that can be drawn: NaN, infinity, or anything else."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [None if isinstance(v, list | dict) else _finite(v) for v in value]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if number and abs(value) < 1e300 else None
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _clean(value: Any) -> str:
-    """One printable line that can be encoded."""
-    text = str(value).encode("utf-8", errors="replace").decode("utf-8")
-    return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())

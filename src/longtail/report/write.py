@@ -15,7 +15,8 @@ from longtail.advice import Finding, as_json, json_of
 from longtail.errors import LongtailError
 from longtail.report.advice import advise
 from longtail.report.compared import Comparison, compare, headline
-from longtail.report.runs import BrokenRun, Run, find_runs
+from longtail.report.find import find_runs
+from longtail.report.runs import BrokenRun, Run
 from longtail.report.tables import (
     Table,
     csv_text,

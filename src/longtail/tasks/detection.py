@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +15,11 @@ from torch import Tensor, nn
 from longtail.advice import Finding
 from longtail.config import DataOptions, RunConfig
 from longtail.data import load_boxes
-from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes
+from longtail.data.box_reader import Batch, BoxReader
+from longtail.data.boxes import BoxData, BoxSplit, inspect_boxes, with_categories
 from longtail.data.catalogue import Entry, known
 from longtail.data.given import image_files
-from longtail.data.loader import CACHE_BYTES, draw_key, usable_workers
+from longtail.data.loader import draw_key, usable_workers
 from longtail.data.record import SplitRecord
 from longtail.difficulty import ClassDifficulty, all_reduce_sum
 from longtail.errors import LongtailError
@@ -31,7 +31,6 @@ from longtail.metrics._confusion import Confusion
 from longtail.metrics.detection import detection_ap
 from longtail.models.detectors import architecture_of, box_classifier, create_detector, has_published
 from longtail.models.pretrained import PretrainedWeights
-from longtail.names import same_classes
 from longtail.prediction.drawing import beside, draw_objects
 from longtail.prediction.results import coco_results
 from longtail.tasks.base import Evaluation, Predictions, Task, put_in
@@ -39,9 +38,6 @@ from longtail.tasks.description import BOXES, Rules
 from longtail.tasks.start import DEFAULT_DETECTOR, choose_start
 
 __all__ = ["DetectionTask", "coco_results"]
-
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
-"""Decoded images are kept in memory up to about this size."""
 
 
 class DetectionTask(Task):
@@ -86,9 +82,7 @@ class DetectionTask(Task):
         self.device, self.masks, self.seed = device, masks or model.lower().startswith("mask"), seed
         self.rank, self.world, self._of_detector = rank, world, options or {}
         self.class_counts = data.train.instance_counts()
-        self._threads = ThreadPoolExecutor(workers) if workers > 0 else None
-        self._cache: dict[tuple[str, int], Tensor] = {}
-        self._cached = 0
+        self._reader = BoxReader(self.split, device=device, masks=self.masks, flips=data.flip, workers=workers)
         self._frozen_norm = False
         self._start: dict[str, Any] = {}  # how pixels are normalised, and whose weights the detector starts from
 
@@ -243,7 +237,7 @@ class DetectionTask(Task):
             [(row, draw_key(self.seed, epoch, number, k) % 2 == 1) for k, row in enumerate(batch.tolist())]
             for number, batch in enumerate(itertools.islice(batches, start, None), start)
         )
-        yield from self._read("train", (job[self.rank :: self.world] for job in jobs))
+        yield from self._reader.read("train", (job[self.rank :: self.world] for job in jobs))
 
     def meta_batches(self, size: int, steps: int, *, epoch: int, start: int = 0) -> Iterator[None]:
         """Nothing for each step: no method for boxes asks for held-out batches in training."""
@@ -257,48 +251,11 @@ class DetectionTask(Task):
         """This process's share of a split: rows, and their batch."""
         rows = list(range(len(self.split(name))))[self.rank :: self.world]
         own = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-        yield from zip(own, self._read(name, ([(row, False) for row in part] for part in own)), strict=True)
-
-    def _read(self, name: str, batches: Iterable[Sequence[tuple[int, bool]]]) -> Iterator[Batch]:
-        def load(job: tuple[int, bool]) -> tuple[Tensor, dict[str, Tensor]]:
-            row, flip = job
-            image, target = self._image(name, row), self.split(name).target(row)
-            if not self.masks:
-                target.pop("masks", None)
-            return _flipped(image, target) if flip and self.data.flip else (image, target)
-
-        def collate(items: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
-            pairs = list(items)
-            return (
-                [image.to(self.device, non_blocking=True).float() / 255 for image, _ in pairs],
-                [{key: value.to(self.device) for key, value in target.items()} for _, target in pairs],
-            )
-
-        if self._threads is None:
-            yield from (collate(map(load, batch)) for batch in batches)
-            return
-        waiting: list[list[Future[Any]]] = []
-        source = iter(batches)
-        for batch in itertools.chain(source, (None, None)):
-            if batch is not None:
-                waiting.append([self._threads.submit(load, job) for job in batch])
-            if waiting and (len(waiting) > 2 or batch is None):
-                yield collate(future.result() for future in waiting.pop(0))
-
-    def _image(self, name: str, row: int) -> Tensor:
-        key = (name, row)
-        if key not in self._cache:
-            image = self.split(name).read(row)
-            if self._cached + image.numel() > CACHE_BYTES:
-                return image
-            self._cached += image.numel()
-            self._cache[key] = image
-        return self._cache[key]
+        yield from zip(own, self._reader.read(name, ([(row, False) for row in part] for part in own)), strict=True)
 
     def close(self) -> None:
         """End the reading threads."""
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
+        self._reader.close()
 
     # -- training and judging ------------------------------------------------------------------------------------------
     def use(self, model: nn.Module, criterion: Any) -> None:
@@ -482,34 +439,6 @@ def _keywords(options: DataOptions) -> dict[str, Any]:
     return options.keywords(DetectionTask.options) | {"broken": options.broken or "refuse"}
 
 
-def with_categories(part: BoxSplit, name: str, info: Mapping[str, Any]) -> BoxSplit:
-    """A split with the categories of a run, known by their names.
-
-    Args:
-        part: The split.
-        name: Of its data set.
-        info: The run's ``data.json``.
-
-    Raises:
-        LongtailError: other categories.
-    """
-    ids, names = info["category_ids"], info["class_names"]
-    places = same_classes([c["name"] for c in part.categories], names, where=name, kind="category")
-    identity = {c["id"]: ids[place] for c, place in zip(part.categories, places, strict=True)}
-    objects = [
-        [entry | {"category_id": identity[entry["category_id"]]} for entry in map(dict, o)] for o in part.objects
-    ]
-    images = [
-        image | {key: [identity[c] for c in image[key] if c in identity] for key in _LISTS if key in image}
-        for image in map(dict, part.images)
-    ]
-    categories = [{"id": i, "name": n, "frequency": f} for i, n, f in zip(ids, names, info["frequency"], strict=True)]
-    return BoxSplit(images, objects, categories, part.read)
-
-
-_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
-
-
 def _bare(model: nn.Module) -> nn.Module:
     """The model without the shells of DistributedDataParallel and torch.compile."""
     for name in ("module", "_orig_mod"):
@@ -519,13 +448,3 @@ def _bare(model: nn.Module) -> nn.Module:
 
 def _plain(precision: dict[str, Any]) -> dict[str, Any]:
     return {key: None if v != v else v for key, v in precision.items() if key != "per_category"}
-
-
-def _flipped(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    boxes, width = target["boxes"], image.shape[-1]
-    target = target | {
-        "boxes": torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
-    }
-    if "masks" in target:
-        target["masks"] = target["masks"].flip(-1)
-    return image.flip(-1), target

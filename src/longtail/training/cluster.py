@@ -11,7 +11,8 @@ from typing import Any
 from longtail.config import RunConfig
 from longtail.errors import LongtailError, message_of
 from longtail.kwargs import parse_kwargs
-from longtail.training.jobs import Job, Outcome, train_or_wait, unfinished
+from longtail.training.jobs import Job, Outcome, unfinished
+from longtail.training.launch import train_or_wait
 from longtail.training.progress import Lines
 
 __all__ = ["Submission", "submitted"]

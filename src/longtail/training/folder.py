@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
-import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -26,7 +24,6 @@ from longtail.methods import Method, get_method
 from longtail.methods.base import find_method
 from longtail.training.configfile import read_config
 from longtail.training.files import (
-    append_csv,
     atomic,
     digest_of,
     load_state,
@@ -38,6 +35,7 @@ from longtail.training.files import (
     write_csv,
     write_json,
 )
+from longtail.training.growing import GrowingTables
 from longtail.training.hardware import hardware
 
 __all__ = ["Nowhere", "RunFolder", "method_of"]
@@ -52,7 +50,6 @@ _FINAL = (
     runfolder.BEST_WEIGHTS,
     runfolder.FROZEN_WEIGHTS,
 )
-_PIECE = 1 << 20
 # Fields that do not change what a run computes: a run may be continued with other values.
 _FREE = ("download", "feature_cache", "frame_cache", "trackers", "workers")
 
@@ -90,7 +87,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self._files: dict[str, str] = {}  # digests of what a checkpoint counts on
-        self._tables: dict[str, tuple[Any, int]] = {}  # running digest and size of the CSV files
+        self._tables = GrowingTables(self.path)
 
     # -- what state the folder is in -----------------------------------------------------------------------------------
     @property
@@ -224,7 +221,7 @@ class RunFolder:
             raise LongtailError(f"{path} is no checkpoint of a run: remove it to start again from epoch 1")
         if rewrite:
             self._check_files(state)
-            self._cut_tables(state)
+            self._tables.cut(state)
             for folder in (self.path, self.path / runfolder.CHECKPOINT):
                 for torn in folder.glob(".*.tmp"):  # of a killed process
                     torn.unlink()
@@ -243,81 +240,6 @@ class RunFolder:
                     "another folder"
                 )
 
-    def _cut_tables(self, state: dict[str, Any] | None) -> None:
-        self._tables = {}
-        for name in runfolder.GROWING:
-            columns = runfolder.COLUMNS[name]
-            then = None if state is None else state.get("tables", {}).get(name)
-            if then is not None:
-                self._cut(name, columns, then)
-            elif state is not None and "tables" not in state:  # of an earlier version
-                self._cut_by_epoch(name, columns, state["epoch"])
-            else:
-                (self.path / name).unlink(missing_ok=True)
-
-    def _cut(self, name: str, columns: Sequence[str], then: dict[str, Any]) -> None:
-        """Cut a CSV file to what it was at the checkpoint, if that is still there."""
-        path, size = self.path / name, then["bytes"]
-        content = hashlib.sha256()
-        try:
-            with open(path, "rb+") as f:
-                header = f.readline()
-                f.seek(0)
-                for start in range(0, size, _PIECE):
-                    content.update(f.read(min(_PIECE, size - start)))
-                if content.hexdigest() != then["sha256"]:
-                    raise LongtailError(
-                        f"{path} is not what it was when the last epoch ended (rows are missing or changed): restore "
-                        "it, or start again in another folder"
-                    )
-                f.truncate(size)
-        except FileNotFoundError:
-            raise LongtailError(f"{path} is missing: restore it, or start again in another folder") from None
-        if header.decode(errors="replace").strip().split(",") != list(columns):  # a version with other columns
-            self._cut_by_epoch(name, columns, None)
-            return
-        self._tables[name] = (content, size)
-
-    def _cut_by_epoch(self, name: str, columns: Sequence[str], done: int | None) -> None:
-        """Rewrite a CSV file with all columns, row by row, up to an epoch."""
-        path = self.path / name
-        if not path.is_file():
-            if name == runfolder.HARD:
-                return
-            raise LongtailError(f"{path} is missing: restore it, or start again in another folder")
-        found: set[int] = set()
-
-        def rows(file: TextIO) -> Iterator[dict[str, str]]:
-            reader = csv.DictReader(file)
-            if not set(reader.fieldnames or ()) <= set(columns):
-                raise LongtailError(f"{path} is damaged (its first line): restore it or choose another --out")
-            for row in reader:
-                epoch = row.get("epoch") or ""
-                whole = None not in row and None not in row.values()
-                if whole and epoch.isdecimal() and (done is None or int(epoch) <= done):
-                    found.add(int(epoch))
-                    yield {column: row.get(column, "") for column in columns}
-
-        with open(path, newline="", encoding="utf-8", errors="replace") as file:
-            try:
-                write_csv(path, columns, rows(file))
-            except csv.Error as error:
-                raise LongtailError(f"{path} is damaged ({error}): restore it or choose another --out") from None
-        if done is not None and name != runfolder.HARD and found != set(range(1, done + 1)):
-            raise LongtailError(
-                f"{path} has rows of {len(found)} epochs and the checkpoint is of epoch {done}: restore it, or start "
-                "again in another folder"
-            )
-        with open(path, "rb") as file:
-            content = hashlib.file_digest(file, "sha256")
-        self._tables[name] = (content, path.stat().st_size)
-
-    def _append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        added = append_csv(self.path / name, runfolder.COLUMNS[name], rows)
-        content, size = self._tables.get(name) or (hashlib.sha256(), 0)
-        content.update(added)
-        self._tables[name] = (content, size + len(added))
-
     def record(
         self,
         history: dict[str, Any],
@@ -331,10 +253,10 @@ class RunFolder:
             classes: Columns of ``difficulty.csv``, each ``[C]``; NaN becomes an empty cell.
             hard: Rows of ``hard.csv``.
         """
-        self._append(runfolder.HISTORY, [history])
-        self._append(runfolder.DIFFICULTY, _class_rows(history["epoch"], classes))
+        self._tables.append(runfolder.HISTORY, [history])
+        self._tables.append(runfolder.DIFFICULTY, _class_rows(history["epoch"], classes))
         if hard:
-            self._append(runfolder.HARD, hard)
+            self._tables.append(runfolder.HARD, hard)
 
     def checkpoint(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None = None) -> None:
         """Put ``state`` in place of the previous checkpoint in one step.
@@ -352,8 +274,9 @@ class RunFolder:
         self._files = {
             f: d for f, d in self._files.items() if f == name or not f.startswith(f"{runfolder.CHECKPOINT}/")
         }
-        tables = {f: {"bytes": size, "sha256": content.hexdigest()} for f, (content, size) in self._tables.items()}
-        save_state(self.path / runfolder.LAST_CHECKPOINT, state | {"files": self._files, "tables": tables})
+        save_state(
+            self.path / runfolder.LAST_CHECKPOINT, state | {"files": self._files, "tables": self._tables.state()}
+        )
         for old in folder.glob("best-*.safetensors"):
             if old != self.path / name:
                 old.unlink()
