@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_the_weights_are_those_of_the_plain_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.shows("stopped and resumed", "bit for bit")
+@pytest.mark.shows("stopped and resumed", "bit for bit, on two processes too")
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(workers: int, tmp_path: Path) -> None:
     """Workers draw the first batches before Lightning tells the epoch."""
     _, whole, its = fit(tmp_path / "whole")
@@ -114,28 +115,34 @@ def test_a_difficulty_of_the_training_batches_is_stepped_only(tmp_path: Path) ->
     assert difficulty.steps == 2
 
 
-def two(rank: int, folder: str) -> tuple[list[Tensor], Tensor, Tensor, int]:
+def two(rank: int, folder: str, workers: int, stop: bool) -> tuple[list[Tensor], Tensor, Tensor]:
     from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 
     warnings.simplefilter("ignore")
+    multiprocessing.current_process()._config["daemon"] = False  # the loader's workers are children
+    words = {"strategy": "ddp", "devices": 2, "workers": workers}
     with problem.launched(rank):
-        words = {"strategy": "ddp", "devices": 2, "plugins": [TorchElasticEnvironment()]}
-        _, module, callback = fit(Path(folder), **words)
-    weights = [p.detach() for p in module.network.parameters()]
+        checkpoint = None
+        if stop:
+            trainer, *_ = fit(Path(folder), epochs=2, plugins=[TorchElasticEnvironment()], **words)
+            checkpoint = trainer.checkpoint_callback.best_model_path
+            torch.distributed.barrier()
+        _, module, callback = fit(Path(folder), ckpt=checkpoint, plugins=[TorchElasticEnvironment()], **words)
     torch.distributed.barrier()
-    return weights, callback.difficulty.weight, torch.cat(module.drawn), int(callback.difficulty.steps)
+    assert callback.difficulty.steps == problem.EPOCHS
+    return [p.detach() for p in module.network.parameters()], callback.difficulty.weight, torch.cat(module.drawn)
 
 
-@pytest.mark.shows("two processes", "both the same; other batches than one process has")
-def test_two_processes_agree_and_share_an_epoch(run_two: Any, tmp_path: Path) -> None:
-    """Not the weights of one process: Lightning's wrapper shuffles what the sampler has drawn once more."""
-    (ours, weight, some, steps), (theirs, other, rest, _) = run_two(two, str(tmp_path))
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert torch.equal(weight, other) and steps == problem.EPOCHS
-    assert len(some) + len(rest) == problem.EPOCHS * len(problem.LABELS)
-    *_, sampler = problem.parts()
-    first = problem.LABELS[sampler.indices()]  # of epoch 0: the two halves together are what was drawn
-    half = len(first) // 2
-    assert torch.equal(torch.cat([some[:half], rest[:half]]).sort()[0], first.sort()[0])
-    epochs = [torch.cat([some, rest]).view(2, problem.EPOCHS, half)[:, e].flatten() for e in range(problem.EPOCHS)]
-    assert len({tuple(torch.bincount(e, minlength=3).tolist()) for e in epochs}) > 1  # not the same ones every epoch
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.shows("two processes", "weights of one process with both batches together (1e-5)")
+def test_two_processes_train_as_one_with_their_batches_together(workers: int, run_two: Any, tmp_path: Path) -> None:
+    """Lightning's wrapper would shuffle once more what the sampler has drawn."""
+    model, difficulty, shares = problem.plain(batch=2 * problem.BATCH)
+    whole = run_two(two, str(tmp_path), workers, False)
+    for weights, weight, _ in whole:
+        torch.testing.assert_close(weights, [p.detach() for p in model.parameters()], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(weight, difficulty.weight)
+    if not workers:
+        for ours, theirs in zip(run_two(two, str(tmp_path), 0, True), whole, strict=True):
+            problem.assert_identical(ours[:2], theirs[:2])
+    assert torch.equal(problem.shares(torch.cat([drawn for *_, drawn in whole])), shares)

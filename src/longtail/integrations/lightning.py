@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
 from longtail.held_out import Predict
+from longtail.samplers import EpochSampler
 
 if TYPE_CHECKING or "lightning" in sys.modules or "pytorch_lightning" not in sys.modules:
-    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch import Callback, LightningModule, Trainer, utilities
 else:  # the same under its older name
-    from pytorch_lightning import Callback, LightningModule, Trainer
+    from pytorch_lightning import Callback, LightningModule, Trainer, utilities
 
 __all__ = ["DifficultyCallback"]
 
@@ -27,8 +28,8 @@ class DifficultyCallback(Callback):
     The module's ``forward`` answers the held-out batches whenever the validation loop has ended; the sanity check does
     not count, nor what a ``DistributedSampler`` appends. The state is part of each checkpoint, and
     ``Trainer.fit(ckpt_path=...)`` goes on with it. Samplers are told the epoch, also inside of Lightning's wrapper (2.5
-    does not do that), and before a continued training draws its first batch. Logged: ``difficulty/mean``,
-    ``difficulty/hardest`` (the largest), ``difficulty/tau`` and ``difficulty/bias``.
+    does not do that), which deals out what ours draw in their order: two processes train as one does with the batches
+    of both. Logged: ``difficulty/mean``, ``difficulty/hardest`` (the largest), ``difficulty/tau``, ``difficulty/bias``.
 
     A difficulty with ``source="train"`` is stepped only: let ``training_step`` call ``difficulty.update(logits, y)``.
 
@@ -48,23 +49,21 @@ class DifficultyCallback(Callback):
         self.difficulty.to(pl_module.device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A loader with workers has drawn its first batches already: with epoch 0, though this may be a later one.
-        if self._tell_epoch(trainer) and trainer.current_epoch and not trainer.fit_loop.restarted_mid_epoch:
+        # A loader with workers has drawn its first batches already: for epoch 0, and shuffled by Lightning's wrapper.
+        drawn_otherwise = trainer.current_epoch > 0 or trainer.world_size > 1
+        if self._prepare(trainer) and drawn_otherwise and not trainer.fit_loop.restarted_mid_epoch:
             iter(trainer.fit_loop._data_fetcher)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell_epoch(trainer)
+        self._prepare(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         training = trainer.state.fn == "fit" and not trainer.sanity_checking
         if training and self.held_out is None and self.difficulty.source != "train":
-            self._measure(trainer, pl_module, _listed(trainer.val_dataloaders)[0])
+            self._measure(trainer, pl_module, utilities.CombinedLoader(trainer.val_dataloaders).flattened[0])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.difficulty.source == "train":
-            self.difficulty.step()
-            self._log(pl_module)
-        elif self.held_out is not None:
+        if self.held_out is not None or self.difficulty.source == "train":
             self._measure(trainer, pl_module, self.held_out)
         elif not trainer.enable_validation:  # nobody would notice that all weights stay 1
             raise LongtailError("there is no validation loop: give DifficultyCallback the held-out loader")
@@ -76,32 +75,25 @@ class DifficultyCallback(Callback):
         self.difficulty.load_state_dict(state_dict)
 
     def _measure(self, trainer: Trainer, module: LightningModule, loader: Any) -> None:
-        with trainer.precision_plugin.val_step_context():
-            self.difficulty.measure(trainer.strategy.model or module, loader, predict=self.predict)
-        self._log(module)
-
-    def _log(self, module: LightningModule) -> None:
-        state, values = self.difficulty, self.difficulty.difficulty
+        state = self.difficulty
+        if state.source == "train":
+            state.step()
+        else:
+            with trainer.precision_plugin.val_step_context():
+                state.measure(trainer.strategy.model or module, loader, predict=self.predict)
+        values = state.difficulty
         found = {"mean": values.nanmean(), "hardest": values.nan_to_num(0).max(), "tau": state.tau, "bias": state.bias}
         module.log_dict({f"difficulty/{name}": value.clone() for name, value in found.items()}, sync_dist=True)
 
-    def _tell_epoch(self, trainer: Trainer) -> bool:
-        """Set the epoch on all samplers, however deep; whether there is one that takes it."""
-        told = [sampler for loader in _listed(trainer.train_dataloader) for sampler in _samplers(loader)]
-        for sampler in told:
-            sampler.set_epoch(trainer.current_epoch)
+    def _prepare(self, trainer: Trainer) -> bool:
+        """Set the epoch on all samplers, also in Lightning's wrapper of them; whether there is one that takes it."""
+        told: list[Any] = []
+        for loader in utilities.CombinedLoader(trainer.train_dataloader).flattened:
+            sampler: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+            inner = getattr(getattr(sampler, "dataset", None), "_sampler", None)
+            if isinstance(inner, EpochSampler):
+                sampler.shuffle = False  # what is drawn at random stays in its order
+            told += [each for each in (getattr(loader, "sampler", None), sampler, inner) if hasattr(each, "set_epoch")]
+        for each in told:
+            each.set_epoch(trainer.current_epoch)
         return bool(told)
-
-
-def _listed(loaders: Any) -> list[Any]:
-    loaders = loaders.values() if isinstance(loaders, dict) else loaders
-    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
-
-
-def _samplers(loader: Any) -> Iterator[Any]:
-    """Whatever takes an epoch: the loader's sampler, and the one in Lightning's wrapper of it."""
-    for holder in (loader, getattr(loader, "batch_sampler", None)):
-        sampler = getattr(holder, "sampler", None)
-        for each in (sampler, getattr(getattr(sampler, "dataset", None), "_sampler", None)):
-            if hasattr(each, "set_epoch"):
-                yield each

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import _safe_indexing, get_tags
@@ -24,6 +22,7 @@ from sklearn.utils.validation import (
 
 from longtail.difficulty import ClassDifficulty
 from longtail.errors import LongtailError
+from longtail.integrations._content import folds_by_content
 
 __all__ = ["DifficultyWeightedClassifier"]
 
@@ -85,24 +84,14 @@ class DifficultyWeightedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
             len(counts), class_counts=counts.tolist(), normalize="samples", tau=self.tau, momentum=self.momentum,
             min_difficulty=self.min_difficulty,
         )  # fmt: skip
-        fold = self._folds(X, target, given) if len(counts) > 1 and self.rounds else None
-        for _ in range(self.rounds if fold is not None else 0):
+        fold = folds_by_content(X, target, given > 0, folds=self.folds, seed=self.random_state)
+        for _ in range(self.rounds if len(counts) > 1 else 0):
             right = given * self._right(X, y, fold, given * self.difficulty_.weight.double().numpy()[target])
             with np.errstate(invalid="ignore"):
                 self.difficulty_.step(torch.from_numpy(np.bincount(target, weights=right) / counts), trained=True)
         self.class_weight_ = self.difficulty_.weight.double().numpy()
         self.estimator_ = self._fresh().fit(X, y, sample_weight=given * self.class_weight_[target])
         return self
-
-    def _folds(self, X: Any, target: Any, given: Any) -> Any:
-        """The fold of each sample: the different ones of each class are dealt out in an order that they fix."""
-        key, fold, dealt = _digests(X, self.random_state), np.full(len(target), -1), 0
-        for c in range(len(self.classes_)):
-            own = np.flatnonzero((target == c) & (given > 0))
-            different, place = np.unique(key[own], return_inverse=True)
-            fold[own] = (dealt + place) % self.folds
-            dealt += len(different)
-        return fold
 
     def _right(self, X: Any, y: Any, fold: Any, weight: Any) -> Any:
         """Which samples a fit without their fold gets right."""
@@ -146,15 +135,3 @@ class DifficultyWeightedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         if tags.classifier_tags is not None:
             tags.classifier_tags.multi_label = False
         return tags
-
-
-def _digests(X: Any, seed: int) -> Any:
-    """A number for each row that depends on its values alone, uint64 ``[N]``."""
-    if issparse(X):
-        pairs = zip(X.indptr[:-1], X.indptr[1:], strict=True)
-        rows = (X.indices[a:b].tobytes() + X.data[a:b].tobytes() for a, b in pairs)
-    else:
-        values = np.asarray(X)
-        rows = (repr(row.tolist()).encode() if values.dtype == object else row.tobytes() for row in values)
-    digests = (hashlib.blake2b(row, digest_size=8, salt=str(seed).encode()[:16]).digest() for row in rows)
-    return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
