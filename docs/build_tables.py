@@ -15,6 +15,8 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
     <!-- crossfit: mean | SET ... | OTHER [| ROW; ...] -->  ...  <!-- /crossfit -->    results/crossfit.csv: measures,
                                                           paired by draw with OTHER, with 95 % intervals
+    <!-- seeded: FILE | COLUMN=VALUE ... | ROWS | MEASURE ... | OTHER -->  ...  <!-- /seeded -->    a file of results
+                                                          with a row per run, see ``seeded.py``
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
     <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
     <!-- trainers -->  ...  <!-- /trainers -->                              what the tests show of each trainer
@@ -51,12 +53,13 @@ sys.path.insert(0, str(ROOT / "docs"))
 import recipe_heads  # noqa: E402
 from measured import Results, interval, read, with_spread  # noqa: E402
 from method_measurements import measurements  # noqa: E402
+from seeded import seeded_table  # noqa: E402
 from trainers_table import trainers_table  # noqa: E402
 
 from crossfit import crossfit_number, crossfit_table  # noqa: E402
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|checks|data|trainers"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|seeded|checks|data|trainers"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -240,6 +243,8 @@ def fill(text: str, root: Path = ROOT) -> str:
             table = trainers_table(ROOT)
         elif kind == "crossfit":
             table = crossfit_table(arguments, markdown, root / "results" / "crossfit.csv")
+        elif kind == "seeded":
+            table = seeded_table(arguments, markdown, root / "results")
         elif kind == "results":
             chosen, _, names = arguments.partition("|")
             name, *columns = chosen.split()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Busy", "LongtailError", "Terminated", "message_of"]
+__all__ = ["Busy", "DataError", "LongtailError", "Terminated", "message_of"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,6 +21,10 @@ class LongtailError(ValueError):
 
 class Busy(LongtailError):
     """Another process holds the folder: it may be waited for."""
+
+
+class DataError(LongtailError):
+    """The data cannot be used, whatever is trained on them: there is no need to try another method."""
 
 
 _LONGEST = 240

@@ -92,6 +92,18 @@ def test_a_run_that_fails_does_not_end_the_others(tmp_path, parallel):
     assert [o.job.label for o in run_jobs(jobs[1:3], parallel=parallel)] == []  # nothing is trained twice
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_data_that_cannot_be_used_end_a_comparison_with_one_line(tmp_path, jobs):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.png").write_bytes(b"no image")
+    words = ["compare", f"folder:{tmp_path / 'photos'}", "--seeds", "2", "--jobs", jobs, "--out", tmp_path / "out"]
+    done = run(words)
+    assert done.wait() == 2
+    (line,) = done.errors
+    assert line.startswith("error: ") and "1.png" in line and "failed" not in line + done.output
+
+
 def test_the_command_names_what_failed_and_reports_the_rest(tmp_path):
     words = ["compare", *DIGITS[1:], *"--epochs 1 --protocol cao --methods cdb-w ce --seeds 1 --out".split(), tmp_path]
     done = run(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from longtail.training.progress import Lines
+from longtail.training.progress import Lines, Whole
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,15 @@ def test_a_line_names_the_stage_of_a_method_that_has_several(capsys, row, words)
     lines.start(epochs=2, done=0)
     lines.epoch({"epoch": 2} | row)
     assert capsys.readouterr().out == f"ce, seed 1: {words}\n"
+
+
+def test_the_runs_of_a_series_tell_once_what_they_have_in_common(capsys):
+    whole = Whole(2)
+    for label, own in (("ce, seed 0", "57 copies"), ("ce, seed 1", "58 copies")):
+        lines = Lines(label, whole)
+        for note in ("the same weights", own):
+            lines.about(note)
+    assert capsys.readouterr().out == "ce, seed 0: the same weights\nce, seed 0: 57 copies\nce, seed 1: 58 copies\n"
+    alone = Lines("ce, seed 1")
+    alone.about("the same weights")
+    assert capsys.readouterr().out == "ce, seed 1: the same weights\n"

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from longtail import runfolder
 from longtail.config import RunConfig
-from longtail.errors import Busy, LongtailError, Terminated, message_of
+from longtail.errors import Busy, DataError, LongtailError, Terminated, message_of
 from longtail.training.jobs import Job, Outcome, unfinished
 from longtail.training.progress import Lines, Progress, Whole, for_terminal
 
@@ -35,15 +35,16 @@ _GRACE = 5.0
 """Seconds that a run has to save its work when whoever began it has died."""
 _AGAIN = 2.0
 """Seconds until a folder that another launcher holds is tried again."""
-_BUSY = 75
-"""Exit code of a run whose folder is held."""
+_BUSY, _DATA = 75, 65
+"""Exit codes of a run whose folder is held, and of one whose data cannot be used."""
 _LAST_GRACE = 60.0
 """The same when it is asked to end."""
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def run_jobs(jobs: Sequence[Job], *, parallel: int = 1) -> Iterator[Outcome]:
-    """Train the jobs that are not finished. One that fails does not end the others.
+    """Train the jobs that are not finished. One that fails does not end the others, unless the data are the reason and
+    none before it has begun.
 
     Several launchers may share the jobs: each trains what the others do not, and ends when all are done.
 
@@ -55,7 +56,8 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int = 1) -> Iterator[Outcome]:
         Each job that was trained or failed, as it ends.
 
     Raises:
-        LongtailError: ``parallel`` below 1, or a folder that may not be used; nothing has been trained then.
+        LongtailError: ``parallel`` below 1, a folder that may not be used, or data that cannot be; nothing has been
+            trained then.
     """
     if parallel < 1:
         raise LongtailError(f"--jobs is {parallel}: it must be at least 1")
@@ -93,7 +95,7 @@ def train_or_wait(config: RunConfig, folder: Path, progress: Progress, *, wait: 
 def _here(jobs: Sequence[Job]) -> Iterator[Outcome]:
     """Train one after the other in this process; those that another launcher trains come last."""
     whole, failed, later = Whole(len(jobs)), set[Path](), set[Path]()
-    waiting = [(job, False) for job in jobs]
+    waiting, begun = [(job, False) for job in jobs], False
     for job, wait in waiting:  # it grows
         problem = _start_missing(job, failed)
         if problem is None:
@@ -108,10 +110,13 @@ def _here(jobs: Sequence[Job]) -> Iterator[Outcome]:
                 waiting.append((job, True))
                 continue
             except Exception as error:
+                if isinstance(error, DataError) and not begun:
+                    raise
                 problem = message_of(error)
                 if problem is None:
                     traceback.print_exc()
                     problem = f"{type(error).__name__}: {error}"
+        begun = True
         whole.end_run()
         if problem is not None:
             failed.add(job.folder)
@@ -146,7 +151,7 @@ class _Running:
 def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
     threads = max(1, (os.cpu_count() or 1) // parallel)
     waiting, running, failed, held = list(jobs), list[_Running](), set[Path](), set[Path]()
-    whole, told = Whole(len(jobs)), time.monotonic()
+    whole, told, begun = Whole(len(jobs)), time.monotonic(), False
     try:
         while waiting or running:
             missing = {job.folder for job in (*waiting, *(one.job for one in running))}
@@ -177,6 +182,9 @@ def _in_processes(jobs: Sequence[Job], parallel: int) -> Iterator[Outcome]:
                 continue
             problem = ended.problem()
             _close(ended)
+            if ended.process.returncode == _DATA and not begun:
+                raise DataError(problem or "the data cannot be used")
+            begun = True
             if problem is not None:
                 failed.add(ended.job.folder)
             whole.end_run()
@@ -284,7 +292,7 @@ def _main() -> int:
         if message is None:
             raise
         sys.stderr.write(f"error: {' '.join(message.split())}\n")
-        return 2
+        return _DATA if isinstance(error, DataError) else 2
     return 0
 
 

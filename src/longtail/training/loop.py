@@ -119,7 +119,7 @@ class Loop(Judging):
         told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
         model_notes = getattr(self.model, "notes", ())
         for note in (*self.task.data.notes, *self.task.told, *model_notes, *self.parts.notes, *told):
-            self.progress.note(note)
+            self.progress.about(note)
         if self.config.trackers:
             settings = {k: str(v) for k, v in self.config.to_dict().items()}
             self.accelerator.init_trackers("longtail", config=settings)

@@ -13,7 +13,15 @@ __all__ = ["Bar", "Lines", "Progress", "Whole", "for_terminal", "timed"]
 
 
 class Progress:
-    """Hears of a run's progress and says nothing; subclasses draw a bar or print lines."""
+    """Hears of a run's progress and says nothing; subclasses draw a bar or print lines.
+
+    Args:
+        label: What is trained.
+        whole: The series that this run belongs to.
+    """
+
+    def __init__(self, label: str = "", whole: Whole | None = None) -> None:
+        self.label, self.whole = label, whole
 
     def start(self, *, epochs: int, done: int) -> None:
         """The run begins, with ``done`` of ``epochs`` epochs behind it."""
@@ -26,6 +34,13 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
+
+    def about(self, text: str) -> None:
+        """A note on what a run begins with: the runs of a series that have it in common tell it once."""
+        told = self.whole.told if self.whole else set[str]()
+        if text not in told:
+            told.add(text)
+            self.note(text)
 
     def stop(self) -> None:
         """Training is over."""
@@ -40,6 +55,7 @@ class Whole:
 
     def __init__(self, runs: int) -> None:
         self.runs, self.ended, self.skipped, self.begin = runs, 0, 0.0, time.monotonic()
+        self.told: set[str] = set()
 
     def start_run(self, share: float) -> None:
         """A run begins with this share of it done before."""
@@ -71,15 +87,10 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 class Lines(Progress):
-    """A plain line an epoch, for logs; at most about one a second.
-
-    Args:
-        label: What is trained, put in front of each line.
-        whole: The series that this run belongs to.
-    """
+    """A plain line an epoch, for logs, at most about one a second; the label stands in front."""
 
     def __init__(self, label: str = "", whole: Whole | None = None) -> None:
-        self.label, self.whole = f"{label}: " if label else "", whole
+        super().__init__(f"{label}: " if label else "", whole)
 
     def start(self, *, epochs: int, done: int) -> None:
         if self.whole:
@@ -109,13 +120,13 @@ class Lines(Progress):
 
 
 class Bar(Progress):
-    """A progress bar with the time left, for a terminal; the arguments are those of `Lines`."""
+    """A progress bar with the time left, for a terminal."""
 
     def __init__(self, label: str = "", whole: Whole | None = None) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self.label, self.whole = label or "training", whole
+        super().__init__(label or "training", whole)
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),

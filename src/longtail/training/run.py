@@ -14,7 +14,7 @@ from longtail import runfolder
 from longtail.config import RunConfig
 from longtail.data.loader import of_dead_worker
 from longtail.data.record import check_splits
-from longtail.errors import LongtailError
+from longtail.errors import DataError, LongtailError
 from longtail.guard import leave_unguarded_script
 from longtail.methods import Method
 from longtail.tasks.find import task_class
@@ -87,7 +87,10 @@ def _train(
     """`train` once all processes are there."""
     main = accelerator.is_main_process
     record = folder.splits() or (RunFolder(splits_of).splits() if splits_of is not None else None)
-    task = make_task(dataclasses.replace(config, feature_cache=cache), accelerator, record=record)
+    try:
+        task = make_task(dataclasses.replace(config, feature_cache=cache), accelerator, record=record)
+    except LongtailError as error:
+        raise DataError(str(error)) from error
     ending = Ending(alone=accelerator.num_processes == 1)
     try:
         if method.needs_held_out and task.data.val is None:
