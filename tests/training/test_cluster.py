@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from longtail.training.config import RunConfig
 from longtail.training.files import locked, read_csv
 from longtail.training.jobs import Job
 from longtail.training.launch import run_jobs
-from training.folders import DIGITS
+from training.folders import DIGITS, assert_same_run
 
 WORDS = ["compare", *DIGITS[1:], "--methods", "ce", "cdb-w", "--seeds", "1", "--epochs", "1", "--device", "cpu"]
 
@@ -43,6 +44,29 @@ def test_a_cluster_trains_what_this_process_would(tmp_path: Path, capsys: pytest
     assert results(tmp_path / "far") == results(tmp_path / "here") and len(results(tmp_path / "far")) == 2
     assert (tmp_path / "far" / "report.html").is_file()
     assert main([*WORDS, "--submit", "local", "--out", str(tmp_path / "far")]) == 0
+    assert "0 to train" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_slurm_trains_what_this_process_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cluster of one node is enough: slurm-wlm and munge of the distribution, no accounting."""
+    pytest.importorskip("submitit")
+    if shutil.which("sbatch") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("no Slurm answers here: install slurm-wlm and munge, and start munged, slurmctld and slurmd")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # jobs inherit it
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = [*WORDS[: WORDS.index("--seeds")], "--seeds", "2", *WORDS[WORDS.index("--seeds") + 2 :]]
+    options = ["--submit", "slurm", "--submit-options", "timeout_min=30", "--jobs", "2"]
+    assert main([*words, *options, "--out", str(tmp_path / "far")]) == 0
+    assert "submitted 4 runs" in capsys.readouterr().out
+    assert "--array=0-3%2" in next((tmp_path / "far" / "submitted").glob("*.sh")).read_text()
+    assert main([*words, "--out", str(tmp_path / "here")]) == 0
+    for run in sorted((tmp_path / "here").glob("*/seed-*")):
+        assert_same_run(tmp_path / "far" / run.parent.name / run.name, run)
+    assert main([*words, *options, "--out", str(tmp_path / "far")]) == 0
     assert "0 to train" in capsys.readouterr().out
 
 
@@ -105,6 +129,6 @@ def test_the_commands_of_the_page_are_understood() -> None:
     page = Path(__file__).parents[2] / "docs" / "trainers" / "clusters.md"
     blocks = re.findall(r"^```shell\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = re.findall(r"^.*?\blongtail (\w.*)$", "\n".join(blocks), re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         cli._parse(shlex.split(line))  # exits where it is no command line

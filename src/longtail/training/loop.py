@@ -122,7 +122,11 @@ class Loop(Judging):
             self.progress.about(note)
         if self.config.trackers:
             settings = {k: str(v) for k, v in self.config.to_dict().items()}
-            self.accelerator.init_trackers("longtail", config=settings)
+            try:
+                self.accelerator.init_trackers("longtail", config=settings)
+            except Exception as error:  # whatever the trackers raise: a store that is not there, a key that is missing
+                names = " ".join(self.config.trackers)
+                raise LongtailError(f"--trackers {names}: {error or type(error).__name__}") from error
         state = self.folder.load_checkpoint(rewrite=self.main)
         self.accelerator.wait_for_everyone()
         done = state["epoch"] if state else 0
