@@ -69,4 +69,4 @@ def test_what_cannot_be_written_is_one_line_before_anything_is_computed(
 
 def test_boxes_are_not_embedded(tmp_path: Path, capsys) -> None:
     assert main(["embed", "shapes-lt", "--out", str(tmp_path / "rows.npz")]) == 2
-    assert "holds no labelled images to embed" in capsys.readouterr().err
+    assert "holds no labelled images or clips to embed" in capsys.readouterr().err

@@ -12,7 +12,9 @@ import torch
 
 from longtail.cli import main
 from longtail.config import RunConfig
+from longtail.data.base import ImageData, Split
 from longtail.data.vectors import read_vectors
+from longtail.tasks.vectors import VectorTask
 from longtail.training.apply import load_run
 from longtail.training.recipes import resolve
 from longtail.training.rows import ON_FEATURES, chosen_methods
@@ -137,3 +139,39 @@ def test_wide_rows_are_projected_once(tmp_path: Path, monkeypatch: pytest.Monkey
     np.savez(data, **content | {"y": np.roll(content["y"], 1)})
     with pytest.raises(TypeError):
         main([*words, str(tmp_path / "third"), "--debug"])
+
+
+def test_rows_of_few_groups_train_although_they_make_no_folds(tmp_path: Path) -> None:
+    content = dict(np.load(rows(tmp_path / "rows.npz", n=40)))
+    group = np.asarray([f"{y}{k % 2}" for k, y in enumerate(content["y"])])
+    np.savez(tmp_path / "rows.npz", **content, group=group, split=np.repeat(["train", "test"], 20))
+    words = ["train", f"features:{tmp_path / 'rows.npz'}", "--method", "ce", "--epochs", "2", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+
+
+def test_a_cosine_classifier_begins_with_the_class_means_and_begins_anew_with_them() -> None:
+    torch.manual_seed(0)
+    y = torch.arange(60) % 3
+    x = torch.nn.functional.one_hot(y, 5).float() + 0.1 * torch.randn(60, 5)
+    split = Split(x, y)
+    data = ImageData(name="x", class_names=list("abcd"), train=split, val=None, test=split)  # d has no sample
+    options = {"model": "cosine", "image_size": 1, "device": torch.device("cpu")}
+    task = VectorTask(data, {"train": x[None], "test": x}, kind="cosine", **options)  # type: ignore[arg-type]
+    _, head = task.build()
+    means = torch.stack([x[y == c].mean(0) for c in range(3)])
+    for _ in range(2):
+        torch.testing.assert_close(head.weight[:3], torch.nn.functional.normalize(means))
+        assert float(head.weight[3].detach().norm()) == pytest.approx(1)
+        torch.nn.init.zeros_(head.weight)
+        head.reset_parameters()  # as the second stage of crt does
+
+
+def test_a_cosine_classifier_has_no_lengths_to_change(tmp_path: Path, capsys) -> None:
+    data = rows(tmp_path / "rows.npz")
+    words = ["train", f"features:{data}", "--model", "cosine", "--method", "tau-norm", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert (
+        "a cosine classifier has none: use a linear one" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    )
+    auto, _ = chosen_methods(RunConfig(data=f"features:{data}", model="cosine"), ("auto",), None)
+    assert [name for name in ON_FEATURES if name not in auto] == ["tau-norm"]

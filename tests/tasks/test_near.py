@@ -60,6 +60,15 @@ def test_a_frozen_network_keeps_films_on_one_side_and_a_cut_that_parts_them_is_t
     assert main([*words, "--group-by", "auto", "--out", str(tmp_path / "runs" / "asked")]) == 0
     assert sides(tmp_path / "runs" / "asked") == held
     assert main(["evaluate", str(tmp_path / "runs" / "asked"), "--device", "cpu"]) == 0
+    drawn = [tmp_path / "runs" / name / "near_copies.png" for name in ("kept", "parted")]
+    assert drawn[0].samefile(drawn[1])  # drawn once for all runs
+    with Image.open(drawn[0]) as picture:
+        assert 700 < picture.width < 1000 and len(picture.convert("RGB").getcolors(1 << 20) or ()) > 500
+    (tmp_path / "runs" / "asked" / "near_copies.png").unlink()
+    assert main(["report", str(tmp_path / "runs")]) == 0
+    assert (tmp_path / "runs" / "figures" / "near-copies.png").read_bytes() == drawn[0].read_bytes()
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert page.count("The largest groups of near copies in the data:") == 1
 
 
 def test_without_features_auto_is_refused_in_one_line(films: Path, tmp_path: Path, capsys) -> None:

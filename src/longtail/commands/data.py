@@ -64,7 +64,7 @@ class Inspect(DataOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Embed(DataOptions):
-    """Write the features that a frozen network gives of images, for features:FILE and for any other program.
+    """Write the features that a frozen network gives of images or clips, for features:FILE and any other program.
 
     The file holds x [N, D], y, class_names, split, and group and name (the file) where they are known.
 

@@ -24,6 +24,8 @@ _LARGEST = 65504.0
 class Extractor(nn.Module):
     """A network without its classifier, frozen: images ``[B, C, S, S]`` to features ``[B, D]``.
 
+    The features of a clip ``[B, C, T, S, S]`` are the means of those of its frames.
+
     The first ``width`` features are what the classifier read. With ``levels`` the mean and the 2 x 2 grid of means of
     every stage's output follow. They are rounded to float16, as they are kept in files, so that a picture has the same
     features there and in a whole model.
@@ -62,13 +64,21 @@ class Extractor(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.ndim == 5:
+            frames = self._features(images.transpose(1, 2).flatten(0, 1))
+            features = frames.unflatten(0, (-1, images.shape[2])).mean(1)
+        else:
+            features = self._features(images)
+        return features.clamp(-_LARGEST, _LARGEST).half().float()
+
+    def _features(self, images: Tensor) -> Tensor:
         self._seen.clear()
         with torch.autocast(images.device.type, enabled=False):  # in one precision, whatever the classifier has
             parts = [self.network(images.float()).flatten(1)]
         for output in self._seen:
             parts += _summaries(output.movedim(-1, 1) if self._last and output.ndim == 4 else output)
         self._seen.clear()
-        return torch.cat([part.float() for part in parts], 1).clamp(-_LARGEST, _LARGEST).half().float()
+        return torch.cat([part.float() for part in parts], 1)
 
 
 def stages_of(network: nn.Module) -> Sequence[nn.Module]:

@@ -25,7 +25,8 @@ from longtail.models import classifier_of, create_model
 __all__ = ["FrozenNetwork", "frozen_network"]
 
 BATCH, SHARD = 64, 256
-"""Pictures that the network sees at once, and rows in a file: what is lost where it is stopped."""
+"""Pictures, or frames of clips, that the network sees at once, and those of the rows in a file: what is lost where it
+is stopped."""
 _LAYOUT = 1
 """Grows when the same network gives other features."""
 
@@ -55,13 +56,14 @@ class FrozenNetwork:
 
         Args:
             folder: Of the features of all networks; None: nowhere.
-            data: Its look counts: mean, std, crop, interpolation, bit depth.
+            data: Its look counts: mean, std, crop, interpolation, bit depth, and how many frames stand for a clip.
             note: Told what could not be kept.
             **more: What else the features depend on.
         """
         about = {"layout": _LAYOUT, "network": self.name, "weights": self.digest, "image_size": self.image_size}
         look = ("mean", "std", "center_crop", "interpolation", "bit_depth")
         about |= {name: getattr(data, name) for name in look} | more
+        about |= {"frames": data.frames} if data.frames else {}
         return FeatureStore(folder, {k: list(v) if isinstance(v, tuple) else v for k, v in about.items()}, note)
 
     def rows(
@@ -79,7 +81,8 @@ class FrozenNetwork:
 
         def compute(missing: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
             activity.now(f"computing features of {len(missing)} {split.item}s with {self.name}")
-            blocks = [missing[i : i + SHARD] for i in range(0, len(missing), SHARD)]
+            size = _clips_of(SHARD, split)
+            blocks = [missing[i : i + size] for i in range(0, len(missing), size)]
             for block in activity.counted(blocks):
                 yield block, self._features(split, block, digests, data, view)
 
@@ -100,7 +103,7 @@ class FrozenNetwork:
             channels=3,
             draws=[int.from_bytes(digests[i][:7]) for i in rows],
         )
-        batches = torch.arange(len(rows)).split(BATCH)
+        batches = torch.arange(len(rows)).split(_clips_of(BATCH, split))
         images = (images for images, _ in loader(batches, epoch=view))
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         if threads == 1:
@@ -114,6 +117,11 @@ class FrozenNetwork:
             torch.set_num_threads(threads)
         loader.close()
         return torch.cat(found)
+
+
+def _clips_of(pictures: int, split: Split) -> int:
+    """Samples of a split that have so many pictures."""
+    return max(1, pictures // max(1, split.frames))
 
 
 @torch.inference_mode()

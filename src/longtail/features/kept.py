@@ -74,6 +74,18 @@ class Kept:
             return None
         return path
 
+    def file(self, name: str, write: Callable[[Path], Any]) -> Path | None:
+        """A file of any kind, written if it is not there. None: it could not be kept."""
+        path = self._path(name, "")
+        if path is None or path.is_file():
+            return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic(path, write)
+        except OSError:
+            return None
+        return path
+
     def _path(self, name: str, ending: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.key}-{name}{ending}"
 

@@ -25,6 +25,7 @@ from longtail.atomic import atomic
 from longtail.data.base import Split
 from longtail.data.digests import in_threads
 from longtail.data.loader import CACHE_BYTES
+from longtail.data.video import frame_files
 from longtail.errors import LongtailError
 
 __all__ = ["FeatureStore", "digests_of", "size_in_words"]
@@ -158,7 +159,8 @@ _known: dict[tuple[str, int, int, int], bytes] = {}
 
 
 def digests_of(split: Split) -> list[bytes]:
-    """A digest of the content of each picture of a split: of the bytes of its file, or of its pixels.
+    """A digest of the content of each picture or clip of a split: of the bytes of its file, of its frames' files in
+    their order, or of its pixels.
 
     Raises:
         LongtailError: a file that cannot be read.
@@ -186,7 +188,10 @@ def _digest_of_content(content: Any) -> bytes:
 
 
 def _digest_of_file(path: str) -> bytes:
-    """Of the whole file; within a process, one that the system calls unchanged is read once."""
+    """Of the whole file, or of all frames in a folder; within a process, a file that the system calls unchanged is read
+    once."""
+    if os.path.isdir(path):
+        return _digest(b"".join(map(_digest_of_file, frame_files(path))))
     try:
         status = os.stat(path)
         key = (path, status.st_size, status.st_mtime_ns, status.st_ino)

@@ -11,13 +11,13 @@ from longtail.errors import LongtailError
 __all__ = ["save_picture"]
 
 
-def save_picture(figure: Any, path: Path) -> None:
+def save_picture(figure: Any, path: Path, *, dpi: int = 110) -> None:
     """Write a matplotlib figure as PNG.
 
     Raises:
         LongtailError: the file cannot be written.
     """
     try:
-        atomic(path, lambda p: figure.savefig(p, dpi=110, format="png"))
+        atomic(path, lambda p: figure.savefig(p, dpi=dpi, format="png"))
     except OSError as error:
         raise LongtailError(f"{path} cannot be written ({error.strerror}): choose another --out") from None

@@ -15,18 +15,23 @@ class CosineHead(nn.Module):
     Args:
         linear: The layer that it replaces, whose shape and place it takes.
         scale: Factor of the cosines.
+        start: Directions ``[C, D]`` that training begins with, such as the class means of the features, rows of zeros
+            where there is none; None: they are drawn.
     """
 
-    def __init__(self, linear: nn.Linear, *, scale: float) -> None:
+    def __init__(self, linear: nn.Linear, *, scale: float, start: Tensor | None = None) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.start = scale, start
         self.weight = nn.Parameter(torch.empty_like(linear.weight))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new directions, uniformly in a cube; their lengths do not matter to the logits."""
+        """Begin anew: with the start, or with directions drawn uniformly in a cube; lengths do not matter here."""
         nn.init.uniform_(self.weight, -1, 1)
         with torch.no_grad():
+            if self.start is not None:
+                start = self.start.to(self.weight)
+                self.weight.copy_(torch.where(start.any(1, keepdim=True), start, self.weight))
             self.weight.copy_(F.normalize(self.weight))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -274,6 +274,15 @@ def _examples(c: Comparison, looks: Looks) -> Block | None:
             caption = f"{looks[group.label].name}, {run.relative}: left what is there, right what is found with a score"
             caption += " of 0.3 or more. The first image shows one of the rarest classes, the last frequent ones only."
             pictures.append(Picture(f"examples-{group.label}", run.examples, alt, caption))
+    shown = next((own for group in c.groups for run in group.runs if (own := run.near_copies) is not None), None)
+    if shown is not None:
+        alt = "The largest groups of near copies in the data: a row of small pictures each, below its class and size."
+        caption = (
+            "The largest groups of near copies in the data, up to five pictures of each. Frames of one film, bursts "
+            "and files saved anew belong together and stay on one side of a cut; if these merely look alike, train "
+            "with --group-by none. The notes below count them (LT012 to LT014)."
+        )
+        pictures.append(Picture("near-copies", shown, alt, caption))
     return Block("examples", "Examples", pictures=tuple(pictures)) if pictures else None
 
 

@@ -172,15 +172,23 @@ class Run:
     @functools.cached_property
     def examples(self) -> bytes | None:
         """The picture of what was found in some images, if the run has one."""
+        return self._picture(runfolder.EXAMPLES)
+
+    @functools.cached_property
+    def near_copies(self) -> bytes | None:
+        """The picture of the largest groups of near copies, if the run has one."""
+        return self._picture(runfolder.NEAR_COPIES)
+
+    def _picture(self, name: str) -> bytes | None:
         try:
-            content = (self.path / runfolder.EXAMPLES).read_bytes()
+            content = (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.problems.append(f"examples.png cannot be read ({type(error).__name__})")
+            self.problems.append(f"{name} cannot be read ({type(error).__name__})")
             return None
         if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) > _LARGEST_PICTURE:
-            self.problems.append("examples.png is no picture, or too large")
+            self.problems.append(f"{name} is no picture, or too large")
             return None
         return content
 

@@ -124,7 +124,8 @@ def _usable(runs: Sequence[Run]) -> tuple[list[Run], list[BrokenRun]]:
         try:
             (alone,) = compare([run])
             _ = headline(alone), method_table(alone, alone.shown), result_rows([alone]), summary_rows([alone])
-            _ = run.per_class, run.difficulty, run.examples, run.answers, run.split_digests, run.confusion([0])
+            _ = run.per_class, run.difficulty, run.answers, run.split_digests, run.confusion([0])
+            _ = run.examples, run.near_copies
             _ = [alone.best.series(column) for column in ("train_loss", "lr", "tau", "bias", alone.validation)]
             good.append(run)
         except LongtailError as error:

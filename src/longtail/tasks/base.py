@@ -248,6 +248,10 @@ class Task(abc.ABC):
         """Weights of the finished model that are not the trained model's, and a file that holds them already."""
         return None, {}
 
+    def pictures(self) -> Mapping[str, Path]:
+        """Pictures of the data that are there already, by the names that they have in a run folder."""
+        return {}
+
     def refitted(self, config: RunConfig, method: Method) -> Task | None:
         """The task of a last training on all that may be trained on, with its held-out split among it; None: none."""
         del config, method

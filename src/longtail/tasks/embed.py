@@ -1,4 +1,4 @@
-"""``longtail embed``: the features of a data set's images by a frozen network, as a file for anybody."""
+"""``longtail embed``: the features of a data set's images or clips by a frozen network, as a file for anybody."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def embed(
     """
     check_ending(out)
     entry = find_entry(config.data)
-    if entry.task != "classify":
+    if entry.task not in ImageTask.reads:
         raise LongtailError(
-            f"{config.data} holds no labelled images to embed: known are {', '.join(known(['classify']))}"
+            f"{config.data} holds no labelled images or clips to embed: known are {', '.join(known(ImageTask.reads))}"
         )
     options = {f.name: getattr(config, f.name) for f in dataclasses.fields(DataOptions)}
-    check_options(DataOptions(**options), config.data, "classify")
-    config, recipe = settle_start(config, dict(entry.training), photographs=True)
+    check_options(DataOptions(**options), config.data, entry.task)
+    config, recipe = settle_start(
+        dataclasses.replace(config, tune="head"), dict(entry.training), clips=entry.task == "video"
+    )
     size, model = config.image_size or recipe["image_size"], config.model or recipe["model"]
     config = dataclasses.replace(config, image_size=size, model=model)
     network = frozen_network(model, config.weights, size, str(device))

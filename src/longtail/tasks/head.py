@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtail import activity
+from longtail import activity, runfolder
 from longtail.config import RunConfig
 from longtail.data.base import ImageData
 from longtail.data.groups import group_numbers
@@ -26,7 +26,7 @@ from longtail.functional import log_prior
 from longtail.methods import ClassStats, Method
 from longtail.models import create_model
 from longtail.tasks.near import NearByFeatures
-from longtail.tasks.vectors import VectorModel, VectorTask
+from longtail.tasks.vectors import VectorModel, VectorTask, can_be_folded
 
 __all__ = ["HeadTask", "WholeModel"]
 
@@ -77,6 +77,7 @@ class HeadTask(VectorTask):
         self.frozen = frozen
         self.mark = f"{frozen.network.digest} {frozen.kept.key} {frozen.features}"
         self._weights = frozen.network.source
+        self.near_copies: Path | None = None  # a picture of them
 
     @classmethod
     def load(
@@ -130,6 +131,7 @@ class HeadTask(VectorTask):
             rank=rank,
             world=world,
         )
+        task.near_copies = near.picture(data) if near else None
         task.told = tuple(told)
         return task
 
@@ -153,6 +155,10 @@ class HeadTask(VectorTask):
         state |= {f"project.{k}": v for k, v in project.state_dict().items()}
         state = {k: v.cpu().contiguous() for k, v in state.items()}
         return self.frozen.kept.save(f"frozen-{self.frozen.features}.safetensors", state, once=True), state
+
+    def pictures(self) -> Mapping[str, Path]:
+        """The largest groups of near copies."""
+        return {} if self.near_copies is None else {runfolder.NEAR_COPIES: self.near_copies}
 
     def description(self) -> dict[str, Any]:
         """As of images, with what rebuilds the whole model and what was chosen."""
@@ -185,7 +191,7 @@ def _choose(config: RunConfig, network: FrozenNetwork, rows: Tensor, data: Image
     wanted, scores = config.features or "auto", {}
     if widths["last"] == widths["levels"]:
         wanted = "last"
-    elif wanted == "auto" and len(data.train) < 4 * FOLDS:
+    elif wanted == "auto" and not can_be_folded(data.train):
         wanted = "levels"
     elif wanted == "auto":
         scores = kept.value("features", compare)

@@ -45,6 +45,9 @@ from longtail.tasks.start import settle_start, with_look
 
 __all__ = ["Evaluation", "ImageTask"]
 
+JUDGED = 256
+"""Images that are judged at once, fewer of those that have more pixels than `PIXELS` together."""
+PIXELS = JUDGED * 224 * 224
 HEAD = 5
 """Most frequent classes whose precision and recall are reported apart for clips, as in Table 8 of the paper."""
 
@@ -303,6 +306,10 @@ class ImageTask(Task):
             self._loaders[key] = make_loader(self.split(name), self.data, train=augment, **self._settings)
         return self._loaders[key]
 
+    def _at_once(self) -> int:
+        """Samples that are judged at once."""
+        return max(1, min(JUDGED, PIXELS // (self.image_size**2 * max(1, self.data.frames))))
+
     def close(self) -> None:
         """End the worker processes."""
         for loader in self._loaders.values():
@@ -310,19 +317,19 @@ class ImageTask(Task):
 
     @torch.inference_mode()
     def evaluate(
-        self, model: nn.Module, split: str, *, batch_size: int = 256, observe: ClassDifficulty | None = None
+        self, model: nn.Module, split: str, *, batch_size: int | None = None, observe: ClassDifficulty | None = None
     ) -> Evaluation:
         """Judge ``model`` (switched to ``eval()`` and back) on a split; all processes get the result of the whole.
 
         Args:
             model: One logit per class.
             split: Its name.
-            batch_size: Of one process.
+            batch_size: Of one process; None: as many as memory should have.
             observe: Updated with this process's share of the predictions.
         """
         part = self.split(split)
         metric = Classification(self.class_counts, head=HEAD if self.data.frames else 0).to(self.device)
-        batches = torch.arange(len(part)).split(batch_size)[self.rank :: self.world]
+        batches = torch.arange(len(part)).split(batch_size or self._at_once())[self.rank :: self.world]
         predicted = torch.zeros(len(part), dtype=torch.int64, device=self.device)
         training = model.training
         model.eval()
@@ -346,7 +353,7 @@ class ImageTask(Task):
 
     @torch.no_grad()
     def features(
-        self, model: nn.Module, head: nn.Module, split: str, *, batch_size: int = 256
+        self, model: nn.Module, head: nn.Module, split: str, *, batch_size: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """What ``model`` (switched to ``eval()`` and back) feeds to its classifier ``head``, without augmentation.
 
@@ -356,7 +363,7 @@ class ImageTask(Task):
             Features float32 ``[N, D]`` and targets ``[N]``, in the order of the split.
         """
         features, targets = [], []
-        batches = torch.arange(len(self.split(split))).split(batch_size)
+        batches = torch.arange(len(self.split(split))).split(batch_size or self._at_once())
         hook = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))
         training = model.training
         model.eval()

@@ -12,6 +12,7 @@ from longtail.config import RunConfig
 from longtail.data.base import ImageData, Split
 from longtail.data.catalogue import find_entry
 from longtail.data.copies import NearCopies
+from longtail.errors import LongtailError
 from longtail.features.copies import near_copies
 from longtail.features.frozen import FrozenNetwork, frozen_network
 from longtail.features.kept import Kept, key_of
@@ -40,6 +41,7 @@ class NearByFeatures:
     ) -> None:
         self.config, self.network, self.folder, self.note = config, network, folder, note
         self.computed = 0
+        self._last: tuple[NearCopies, Mapping[str, Split], Kept] | None = None
 
     def __call__(self, splits: Mapping[str, Split]) -> NearCopies:
         data = self._data(splits)
@@ -49,7 +51,27 @@ class NearByFeatures:
         self.computed += store.computed
         labels = [split.labels for split in splits.values()]
         key = key_of([mark for own in marks.values() for mark in own], *labels)
-        return near_copies(splits, rows, Kept(store.folder, key))
+        kept = Kept(store.folder, key)
+        found = near_copies(splits, rows, kept)
+        self._last = found, splits, kept
+        return found
+
+    def picture(self, data: ImageData) -> Path | None:
+        """Of the largest groups that were found, drawn once for all runs; None: there are none, or it is not kept.
+
+        Args:
+            data: What the splits became.
+        """
+        if self._last is None or not self._last[0].groups:
+            return None
+        from longtail.inspection.groups import draw_near_copies  # loads matplotlib
+
+        found, splits, kept = self._last
+        try:
+            return kept.file("near-copies.png", lambda path: draw_near_copies(found, splits, data, path))
+        except LongtailError as error:  # a picture is not worth a run
+            self.note(f"the near copies are not drawn: {error}")
+            return None
 
     def _data(self, splits: Mapping[str, Split]) -> ImageData:
         """The splits as they are brought before the network."""
@@ -57,9 +79,8 @@ class NearByFeatures:
         entry = find_entry(config.data)
         look = {name: value for name, value in entry.look.items() if name in ("mean", "std", "center_crop")}
         names = [str(c) for c in range(1 + max(max(split.labels.tolist(), default=0) for split in splits.values()))]
-        data = ImageData(
-            name=config.data, class_names=names, train=train, val=None, test=train, bit_depth=config.bit_depth, **look
-        )
+        look |= {"bit_depth": config.bit_depth, "frame_cache": config.frame_cache}
+        data = ImageData(name=config.data, class_names=names, train=train, val=None, test=train, **look)
         assert config.model
         return with_look(data, preprocess_of(config.model, config.weights))
 

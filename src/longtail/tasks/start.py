@@ -10,7 +10,7 @@ from longtail.config import RunConfig
 from longtail.data.base import ImageData
 from longtail.errors import LongtailError
 from longtail.methods.base import find_method
-from longtail.models import PRETRAINED, Preprocess, has_published, preprocess_of
+from longtail.models import PRETRAINED, Preprocess, has_published, preprocess_of, takes_clips
 from longtail.tasks.fine_tuning import fine_tuning_defaults
 
 __all__ = ["DEFAULT_DETECTOR", "DEFAULT_MODEL", "PHOTOGRAPHS_TUNE", "choose_start", "settle_start", "with_look"]
@@ -67,20 +67,26 @@ def settle_start(
     Args:
         config: ``weights`` are ``auto`` (also None), ``none``, ``pretrained``, or a file.
         recipe: What unset fields get.
-        photographs: Whether ``auto`` means published weights, for networks that have some.
-        clips: Whether they are clips, whose networks are trained whole.
+        photographs: Whether ``auto`` means published weights, for networks that have some; for a network that stays
+            frozen it does for any data.
+        clips: Whether they are clips, whose networks are trained whole unless it is said. A frozen one sees frames.
 
     Returns:
         The configuration, whose ``weights`` are None for random ones, ``pretrained``, or a file; the recipe.
+
+    Raises:
+        LongtailError: a network that cannot stay frozen, or options of another way to train.
     """
-    default = recipe["model"] if clips else DEFAULT_MODEL
-    model, weights = choose_start(config, recipe, photographs=photographs, default=default)
+    said, frozen = config.weights, config.tune == "head"
+    default = recipe["model"] if clips and not frozen else DEFAULT_MODEL
+    model, weights = choose_start(config, recipe, photographs=photographs or frozen, default=default)
     light = photographs and not clips and weights == PRETRAINED and not find_method(config.method).needs_weights
     tune = config.tune or (PHOTOGRAPHS_TUNE if light else "all")
     config = dataclasses.replace(config, model=model, weights=weights, tune=tune)
     look = preprocess_of(model or recipe["model"], weights)
     recipe = recipe if look is None else recipe | {"image_size": look.image_size}
     if tune == "head":
+        _check_frozen(model or recipe["model"], weights or said, clips=clips)
         given = {k: recipe[k] for k in ("model", "image_size")}
         return dataclasses.replace(config, features=config.features or "auto"), given | TRAINING_HEAD
     for name in ON_FEATURES:
@@ -91,6 +97,20 @@ def settle_start(
     if tune == "adapter" or weights == PRETRAINED:
         recipe |= fine_tuning_defaults(config, model or recipe["model"])
     return config, recipe
+
+
+def _check_frozen(model: str, weights: str | None, *, clips: bool) -> None:
+    """Refuse what gives no features: a network for whole clips, or one of random weights that nobody asked for."""
+    if clips and takes_clips(model):
+        raise LongtailError(
+            f"--tune head looks at the frames of clips, and {model} takes whole clips: leave --model out or name a "
+            "network for images, or use --tune all"
+        )
+    if weights in (None, "auto"):
+        raise LongtailError(
+            f"--tune head is for a network that is trained already, and {model} has no published weights: name another "
+            "--model, or give a file with --weights"
+        )
 
 
 def with_look(data: ImageData, look: Preprocess | None) -> ImageData:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.config import RunConfig
-from longtail.data.base import ImageData, joined
+from longtail.data.base import ImageData, Split, joined
 from longtail.data.groups import group_numbers
 from longtail.data.loader import Batch, draw_key
 from longtail.errors import LongtailError
@@ -25,14 +25,16 @@ from longtail.functional import log_prior
 from longtail.methods import ClassStats, Method, Parts
 from longtail.methods._heads import CosineHead
 from longtail.tasks.base import put_in
-from longtail.tasks.image import ImageTask
+from longtail.tasks.image import JUDGED, ImageTask
 
-__all__ = ["VectorModel", "VectorTask"]
+__all__ = ["VectorModel", "VectorTask", "can_be_folded"]
 
 STEPS = 50
 """Steps of an epoch: the batch follows from the number of samples, so that a run takes as long for few as for many."""
 SMALLEST_BATCH, LARGEST_BATCH = 8, 512
 LARGEST_RATE = 12.0
+COSINE_RATE = 0.02
+"""Of a cosine classifier that begins with the class means, as in LIFT; a larger one forgets them at once."""
 OUT_OF_FOLD = 5
 _ITERATIONS = 40
 """Of an out-of-fold fit: enough for its predictions, not for the last digits of its weights."""
@@ -61,11 +63,17 @@ class VectorModel(nn.Module):
         self.body = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.head: nn.Module = nn.Linear(hidden or width, num_classes)
 
-    def put_in(self, parts: Parts | None, kind: str) -> nn.Module:
-        """Put the classifier in: the method's own, or one of the kind that is asked for; gives it back."""
+    def put_in(self, parts: Parts | None, kind: str, start: Tensor | None = None) -> nn.Module:
+        """Put the classifier in: the method's own, or one of the kind that is asked for; gives it back.
+
+        Args:
+            parts: Of the method.
+            kind: ``cosine``, or any other for a linear one.
+            start: What a cosine classifier begins with, ``[C, K]``, see `CosineHead`.
+        """
         if kind == "cosine":
-            parts = parts or Parts()
-            parts = parts if parts.head else dataclasses.replace(parts, head=functools.partial(CosineHead, scale=SCALE))
+            parts, head = parts or Parts(), functools.partial(CosineHead, scale=SCALE, start=start)
+            parts = parts if parts.head else dataclasses.replace(parts, head=head)
         return put_in(self, parts, (self, "head", self.head))  # pyright: ignore[reportArgumentType]
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -113,11 +121,13 @@ class VectorTask(ImageTask):
         """Batch size by the number of samples, weight decay by cross-validation with the method's first loss.
 
         The learning rate is as large as the loss is flat: for vectors of length 1 its curvature is at most about twice
-        the largest p (1 - p), p the share of a class.
+        the largest p (1 - p), p the share of a class. A cosine classifier has a small one: it begins near its end.
         """
         size = max(SMALLEST_BATCH, min(LARGEST_BATCH, round(len(self.data.train) / STEPS)))
         chosen: dict[str, Any] = {} if config.batch_size else {"batch_size": size}
-        if config.lr is None:
+        if config.lr is None and self.kind == "cosine" and parts.head is None:
+            chosen["lr"] = COSINE_RATE
+        elif config.lr is None:
             shares = torch.tensor(self.class_counts, dtype=torch.float64) / max(1, sum(self.class_counts))
             chosen["lr"] = min(LARGEST_RATE, 1 / max(float((shares * (1 - shares)).max()), 1e-6))
         if config.weight_decay is None:
@@ -128,7 +138,7 @@ class VectorTask(ImageTask):
     def decay_of(self, criterion: Callable[[Tensor, Tensor], Tensor]) -> float:
         """The weight decay that predicts the classes best out of fold, in the mean over the classes."""
         x, y = self.vectors["train"][0], self.data.train.labels.to(self.device)
-        if len(y) < 4 * FOLDS:
+        if not can_be_folded(self.data.train):
             return DECAYS[len(DECAYS) // 2]
         own = copy.deepcopy(criterion) if isinstance(criterion, nn.Module) else criterion  # it may count what it sees
         mark = _fingerprint(own, self.data.num_classes, self.device)
@@ -194,14 +204,28 @@ class VectorTask(ImageTask):
     def build(self, parts: Parts | None = None, weights: str | None = None) -> tuple[nn.Module, nn.Module]:
         """A fresh classifier of the vectors, with a method's parts."""
         del weights  # of the network that the vectors are from
+        if self.kind == "cosine" and parts is not None and parts.finish is not None and parts.head is None:
+            raise LongtailError(
+                "the method changes the lengths of the classifier's weights after training, and a cosine classifier "
+                "has none: use a linear one"
+            )
         hidden = HIDDEN if self.kind == "mlp" else 0
         model = VectorModel(self.width, self.data.num_classes, hidden=hidden)
-        head = model.put_in(parts, self.kind)
+        head = model.put_in(parts, self.kind, start=self._class_means() if self.kind == "cosine" else None)
         return model.to(self.device), head
+
+    def _class_means(self) -> Tensor:
+        """Of the training vectors, ``[C, K]``; zeros where there is none."""
+        x, y = self.vectors["train"][0], self.data.train.labels.to(self.device)
+        total = x.new_zeros(self.data.num_classes, self.width).index_add_(0, y, x)
+        return total / torch.bincount(y, minlength=self.data.num_classes).clamp(min=1).unsqueeze(1)
 
     def description(self) -> dict[str, Any]:
         """As of images, with what rebuilds the classifier."""
         return super().description() | {"width": self.width, "head": self.kind}
+
+    def _at_once(self) -> int:
+        return JUDGED
 
     # -- batches -------------------------------------------------------------------------------------------------------
     def _loader(self, name: str, *, augment: bool) -> Any:
@@ -209,6 +233,12 @@ class VectorTask(ImageTask):
         vectors = vectors if vectors.ndim == 3 else vectors[None]
         seed = self._settings["seed"]
         return _Vectors(vectors if augment else vectors[:1], self.split(name).labels.to(self.device), seed)
+
+
+def can_be_folded(split: Split) -> bool:
+    """Whether there is enough for a cross-validation that says something: samples, and groups of them."""
+    groups = group_numbers(split)
+    return len(split) >= 4 * FOLDS and (groups is None or len(groups.unique()) >= 2 * FOLDS)
 
 
 class _Vectors:

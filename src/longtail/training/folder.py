@@ -188,6 +188,16 @@ class RunFolder:
             return
         write_json(path, content)
 
+    def share_pictures(self, pictures: Mapping[str, Path]) -> None:
+        """Put pictures that many runs have in common into the folder, by their names there."""
+        for name, file in pictures.items():
+            if not (self.path / name).is_file() and file.is_file():
+                try:
+                    os.link(file, self.path / name)
+                except OSError:  # another file system, or one without links
+                    content = file.read_bytes()
+                    atomic(self.path / name, lambda path, content=content: path.write_bytes(content))
+
     def share(self, file: Path | None, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put what many runs have in common into the folder: as a link to ``file`` where the system can, else anew."""
         path = self.path / runfolder.FROZEN_WEIGHTS
@@ -353,6 +363,9 @@ class Nowhere(RunFolder):
         """Write nothing."""
 
     def share(self, file: Path | None, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write nothing."""
+
+    def share_pictures(self, pictures: Mapping[str, Path]) -> None:
         """Write nothing."""
 
     def load_checkpoint(self, *, rewrite: bool = True) -> None:

@@ -116,6 +116,7 @@ class Loop(Judging):
             splits = self.record or record_splits(self.task.data, str(self.folder.path))
             self.folder.describe(self.task.description(), splits)
             self.folder.share(*self.task.frozen_part())
+            self.folder.share_pictures(self.task.pictures())
         told = hints(self.config, self.model, samples=len(self.task.data.train), world=self.accelerator.num_processes)
         model_notes = getattr(self.model, "notes", ())
         for note in (*self.task.data.notes, *self.task.told, *model_notes, *self.parts.notes, *told):

@@ -52,6 +52,8 @@ def chosen_methods(config: RunConfig, methods: Sequence[str], seeds: int | None)
         raise LongtailError(f"--methods {min(both)} stands alone: leave the others out, or name those that you want")
     if tuple(methods) == ("auto",):
         methods = ON_FEATURES if quick else IN_TRAINING
+        if "cosine" in (resolved.head, resolved.model):
+            methods = [name for name in methods if name != "tau-norm"]  # whose lengths a cosine does not see
     elif tuple(methods) == ("all",):
         methods = [name for name in list_methods() if _fits(name, resolved.task)]
     return tuple(methods), (SEEDS if quick else SEEDS_IN_TRAINING) if seeds is None else seeds
