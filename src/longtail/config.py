@@ -100,7 +100,8 @@ class RunConfig(DataOptions):
             (safetensors, or a ``weights_only`` checkpoint), or ``auto``: published weights for photographs, where the
             network has some, and random ones otherwise. Photographs whose model is not said start from
             ``timm/tf_efficientnet_lite0``, whose weights come with a package.
-        tune: What is trained: the classifier alone (``head``), adapters (``adapter``), or ``all``.
+        tune: What is trained: the classifier alone (``head``; the frozen network sees the frames of clips), adapters
+            (``adapter``), or ``all``. Default: ``head`` of photographs that start from published weights, else ``all``.
         head: The classifier on top of a frozen network: ``linear``, or ``cosine``, which sees directions alone.
         features: What it reads there: what the network's own classifier read (``last``), the output of every stage as
             well (``levels``), or ``auto``: whichever predicts the training images better in cross-validation.

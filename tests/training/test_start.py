@@ -64,6 +64,14 @@ def test_other_data_start_from_random_weights(data: str) -> None:
         assert found == (entry.training["model"], None, "all", entry.training["image_size"])
 
 
+@pytest.mark.parametrize("data", ["cifar100", "digits", "moving-digits", "egtea:x", "imagenet-lt:x"])
+def test_a_network_that_stays_frozen_is_a_trained_one(data: str) -> None:
+    assert started(data, tune="head") == (DEFAULT_MODEL, "pretrained", "head", 224)
+    assert started(data, tune="head", model="resnet18", weights="none")[:3] == ("resnet18", None, "head")
+    with pytest.raises(LongtailError, match="resnet32 has no published weights"):
+        started(data, tune="head", model="resnet32")
+
+
 @pytest.mark.parametrize("data", ["coco:x", "yolo:x", "shapes-lt"])
 def test_boxes_start_from_published_weights_where_it_is_said(data: str) -> None:
     named = started(data, model="fasterrcnn_resnet50_fpn", weights="pretrained", task="detect")

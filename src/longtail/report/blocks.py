@@ -29,12 +29,16 @@ _BAND = "Lines: mean over seeds; bands: lowest to highest seed."
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure: file name without ``.png``, the PNG, what a blind reader is told, what stands below it."""
+    """A figure: file name without ``.png``, the PNG, what a blind reader is told, what stands below it.
+
+    A ``small`` one does not fill a wide page.
+    """
 
     name: str
     png: bytes
     alt: str
     caption: str
+    small: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +286,7 @@ def _examples(c: Comparison, looks: Looks) -> Block | None:
             "and files saved anew belong together and stay on one side of a cut; if these merely look alike, train "
             "with --group-by none. The notes below count them (LT012 to LT014)."
         )
-        pictures.append(Picture("near-copies", shown, alt, caption))
+        pictures.append(Picture("near-copies", shown, alt, caption, small=True))
     return Block("examples", "Examples", pictures=tuple(pictures)) if pictures else None
 
 
