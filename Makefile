@@ -1,5 +1,6 @@
 # make demo    install, compare twelve methods on a folder of pictures, write demo/comparison/report.html (a few minutes)
-# make test    install with the development tools, run all tests      ARGS="tests/methods -x" narrows it
+# make test    install with the development tools, run all tests      ARGS="tests/methods -x" narrows it,
+#                                                                     WORKERS=0 runs them in one process
 # make check   lint, format, types, import arrows, documentation, then all tests
 # make bench   measure the benchmarks, write results/benchmarks.csv
 # make docs    build the documentation in docs/_build/html
@@ -10,6 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -26,7 +28,7 @@ demo: $(VENV)/.installed-train
 	$(BIN)/longtail compare folder:demo/pictures --group-by none --seeds 3 --out demo/comparison
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

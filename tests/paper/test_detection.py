@@ -24,9 +24,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def out(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two rows that start from the row ``ce``, which nobody asked for, two runs at a time."""
+    """Two rows that start from the row ``ce``, which nobody asked for."""
     out = tmp_path_factory.mktemp("boxes") / "out"
-    options = {"columns": [COLUMN], "rows": ["simcal", "bags-cls"], "scale": "smoke", "device": "cpu", "jobs": 2}
+    options = {"columns": [COLUMN], "rows": ["simcal", "bags-cls"], "scale": "smoke", "device": "cpu"}
     for missing in (3, 0):
         first, *_ = reproduce("table6", out=out, data=[data], **options)  # type: ignore[arg-type]
         assert first == f"table6: 3 runs, {missing} of them to train"
@@ -58,7 +58,7 @@ def test_a_line_for_each_measure_of_boxes_and_masks(out: Path) -> None:
 
 
 def test_both_tables_are_asked_for_by_the_name_of_the_data(out: Path, data: str) -> None:
-    options = {"columns": ["coco"], "rows": ["bags-cls"], "scale": "smoke", "device": "cpu", "jobs": 2}
+    options = {"columns": ["coco"], "rows": ["bags-cls"], "scale": "smoke", "device": "cpu"}
     lines = list(reproduce("table5", "table6", out=out, data=[data], **options))  # type: ignore[arg-type]
     told = ["table5: 2 runs, 2 of them to train", "table6: 2 runs, 0 of them to train"]
     assert [line for line in lines if " runs, " in line] == told

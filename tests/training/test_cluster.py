@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from commands import Command
 from longtail import cli
 from longtail.cli import main
 from longtail.commands.compare import Compare
@@ -71,15 +72,8 @@ def test_slurm_trains_what_this_process_would(
 
 
 def test_two_launchers_share_one_folder(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "longtail", *WORDS, "--out", str(tmp_path / "out")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for launcher in both:
-        _, errors = launcher.communicate(timeout=1200)
-        assert launcher.returncode == 0, errors
+    for launcher in [Command([*WORDS, "--out", tmp_path / "out"]) for _ in range(2)]:
+        assert launcher.wait() == 0, launcher.errors
     assert len(results(tmp_path / "out")) == 2
     for history in (tmp_path / "out").glob("*/seed-*/history.csv"):
         assert len(read_csv(history)) == 1

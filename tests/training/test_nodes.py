@@ -8,11 +8,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from longtail.cli import main
+from longtail.training import peers
 from training.folders import DIGITS, history, snapshot
+from training.test_processes import SMALL, fail_here
 
 WORDS = [*DIGITS, "--method", "cdb-w", "--epochs", "2", "--device", "cpu"]
 
@@ -55,9 +58,22 @@ def test_two_nodes_with_one_folder_train_as_one_process_does(tmp_path: Path) -> 
     assert all(snapshot(tmp_path / f"node-{rank}") == {} for rank in range(2))
 
 
-def test_a_folder_that_is_not_shared_is_told_before_the_training(tmp_path: Path) -> None:
+def train_there(rank: int, folder: str) -> str:
+    """Train in a working directory of this process's own; the error."""
+    place, patience = os.getcwd(), peers._SEEN
+    os.chdir(Path(folder) / f"node-{rank}")
+    peers._SEEN = 0.2
+    try:
+        return fail_here(rank, SMALL | {"method": "cdb-w"}, "run")
+    finally:
+        peers._SEEN = patience
+        os.chdir(place)
+
+
+def test_a_folder_that_is_not_shared_is_told_before_the_training(run_two: Any, tmp_path: Path) -> None:
     """A relative path is another folder in another working directory; the end of the run would find no weights."""
-    for code, errors in launch(tmp_path, "run"):
-        assert code != 0
-        assert "process 1 finds no folder of this run at" in errors and "give --out as a whole path" in errors
+    for rank in range(2):
+        (tmp_path / f"node-{rank}").mkdir()
+    for error in run_two(train_there, str(tmp_path)):
+        assert "process 1 finds no folder of this run at" in error and "give --out as a whole path" in error
     assert not list((tmp_path / "node-0" / "run").glob("*.tmp")) and not (tmp_path / "node-0/run/history.csv").exists()

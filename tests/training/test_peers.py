@@ -35,10 +35,14 @@ def leave_with(peer: Peers, error: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("first", range(3))
 @pytest.mark.parametrize("error", [LongtailError("a.jpg is broken"), KeyboardInterrupt(), RuntimeError("oh\nno"), None])
-def test_the_others_tell_who_ended_and_why(first: int, error: BaseException | None) -> None:
+def test_the_others_tell_who_ended_and_why(
+    first: int, error: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peers = three([], killed=first if error is None else None)
     if error is not None:
-        leave_with(peers[first], error)
+        with monkeypatch.context() as patched:
+            patched.setattr("longtail.training.peers._REASON", 0.01)  # nobody ended before it
+            leave_with(peers[first], error)
     told = {None: "was killed", "a.jpg is broken": "a.jpg is broken", "oh\nno": "RuntimeError: oh no"}
     for rank in {0, 1, 2} - {first}:
         with pytest.raises(LongtailError) as caught, peers[rank]:

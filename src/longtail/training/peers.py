@@ -31,6 +31,8 @@ GRACE = 20.0
 """Seconds that a process has to end by itself once another has ended: then it is ended, wherever it waits."""
 _SEEN = 10.0
 """Seconds that a file of process 0 may take to be seen on other machines."""
+_REASON = 5.0
+"""Seconds that an error waits for word of a process whose end may be behind it: a collective may hear of it first."""
 _MEETING = 20.0
 """Seconds for the processes to connect; one that cannot be reached is not watched."""
 
@@ -129,7 +131,7 @@ class Peers:
     ) -> None:
         del kind, trace
         line = None
-        if isinstance(error, RuntimeError) and self.links and self._known.wait(5):  # a collective may hear it first
+        if isinstance(error, RuntimeError) and self.links and self._known.wait(_REASON):
             line = self.line
         if error is None or isinstance(error, Terminated):
             self.leave()
