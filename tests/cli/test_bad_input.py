@@ -299,7 +299,12 @@ TABLE = [
     ("no seeds", NOTHING, f"{COMPARE} --seeds 0", "--seeds is 0"),
     ("no jobs", NOTHING, f"{COMPARE} --jobs 0", "--jobs is 0"),
     ("comparison of missing data", NOTHING, f"compare folder:none {QUICK} --out out", "none is not a folder"),
-    ("parallel runs of it", NOTHING, f"compare folder:none {QUICK} --jobs 2 --out out", "none is not a folder"),
+    (
+        "parallel runs of it",
+        NOTHING,
+        f"compare folder:none {QUICK} --methods ce cb --seeds 1 --jobs 2 --out out",
+        "none is not a folder",
+    ),
     ("unknown baseline", finished(), "report run --baseline focal", "focal"),
     # finished runs
     ("no such run", NOTHING, "evaluate nowhere", "nowhere is no run folder"),
