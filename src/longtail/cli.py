@@ -90,11 +90,12 @@ def _parse(argv: list[str]) -> Any:
     rest = [word for word in argv if word not in ("-h", "--help")]
     asked = len(rest) < len(argv)
     if asked and issubclass(cls, RunConfig):
-        chosen = _with_defaults_of_data(cls, rest, defaults)
+        chosen, why_not = _with_defaults_of_data(cls, rest, defaults)
         if chosen is not None:
             defaults, told = chosen, f"{told}\n\nThe defaults below are those of {chosen.data} with the options given."
         else:
             told += f"\n\nlongtail {name} DATA --help shows the defaults of a data set."
+            told += f" Not here: {why_not}." if why_not else ""
     return filled(cls, _parsed(cls, [name, "--help"] if asked else argv, defaults, told))
 
 
@@ -103,18 +104,21 @@ def _parsed(cls: type, argv: list[str], defaults: Any, description: str = "") ->
     return tyro.cli(form, args=argv[1:], prog=prog, description=description, config=(OmitArgPrefixes,))
 
 
-def _with_defaults_of_data(cls: type, argv: list[str], defaults: Any) -> Any:
-    """The command that is meant, with all that its data set settles; None where no data set is named rightly."""
+def _with_defaults_of_data(cls: type, argv: list[str], defaults: Any) -> tuple[Any, str]:
+    """The command that is meant, with all that its data set settles; None and why where they do not go together."""
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             command = filled(cls, _parsed(cls, argv, defaults))
-            from longtail.training.recipes import resolve
+        except (SystemExit, LongtailError):  # no data set is named
+            return None, ""
+    fields = {f.name for f in dataclasses.fields(RunConfig)}
+    from longtail.training.recipes import resolve
 
-            settled = resolve(RunConfig(**{f.name: getattr(command, f.name) for f in dataclasses.fields(RunConfig)}))
-        except (SystemExit, LongtailError):
-            return None
-    names = {f.name for f in dataclasses.fields(RunConfig)} - {"data_seed"}
-    return dataclasses.replace(command, **{name: getattr(settled, name) for name in names})
+    try:
+        settled = resolve(RunConfig(**{name: getattr(command, name) for name in fields}))
+    except LongtailError as error:
+        return None, str(error)
+    return dataclasses.replace(command, **{name: getattr(settled, name) for name in fields - {"data_seed"}}), ""
 
 
 def _complete(words: list[str]) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import docstring_parser
-from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg
+from tyro.conf import DisallowNone, OmitArgPrefixes, Positional, Suppress, arg
 
 from longtail.config import DataOptions, RunConfig
 
@@ -144,7 +144,9 @@ def _option(command: type, field: dataclasses.Field[Any], defaults: Any) -> Opti
     if any(mark is _POSITIONAL for mark in marks):
         return Option(field.name, "positional", (metavar,), metavar, text, default, _hints(command)[field.name])
     flag = f"--{field.name.replace('_', '-')}"
-    flags = (flag, f"--no-{flag[2:]}") if kind is bool else (flag,)
+    flags = (flag,)
+    if kind is bool or kind == bool | None:
+        flags, kind = (flag, f"--no-{flag[2:]}"), DisallowNone[kind]  # a switch, also where it is unset by default
     if short := SHORT.get(field.name):
         flags = (short, *flags)
     return Option(field.name, _group(command, field.name), flags, metavar, text, default, kind)

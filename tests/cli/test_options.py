@@ -14,6 +14,7 @@ from longtail import cli, options
 from longtail.cli import main
 from longtail.commands import COMMANDS
 from longtail.config import RunConfig
+from longtail.data.catalogue import find_entry, known
 from longtail.methods import _groups, get_method
 from longtail.options import GROUPS, SHORT, examples_of, filled, form_of, options_of
 
@@ -57,6 +58,8 @@ def test_short_forms_belong_to_options_that_exist():
         ("digits -m ce -e 3 -b 7 -l 0.5 -o run", {"method": "ce", "epochs": 3, "batch_size": 7, "lr": 0.5}),
         ("digits --milestones 2 3 --download", {"milestones": (2, 3), "download": True}),
         ("digits --method_kwargs a=1 b=2 --no-resume", {"method_kwargs": ("a=1", "b=2"), "resume": False}),
+        ("features:x.npz --no-refit", {"refit": False}),
+        ("features:x.npz --refit", {"refit": True}),
     ],
 )
 def test_the_form_fills_the_command(words, expected):
@@ -89,6 +92,16 @@ def test_help_shows_the_defaults_of_the_data_set_and_of_the_options_given(capsys
     for option, default in {"--model TEXT": "resnet32", "--milestones INT ...": "80 90", "--lr FLOAT": "0.1"}.items():
         after = flat.partition(option)[2]
         assert re.search(r"\(default: ([^)]*)\)", after)[1] == default  # pyright: ignore[reportOptionalSubscript]
+
+
+@pytest.mark.parametrize("name", known())
+def test_help_is_there_for_every_data_set(name, capsys):
+    """Whatever it sets: switches that are unset without it, lists, nothing."""
+    data = name.partition("[")[0].partition(":")[0] + (":place" if ":" in name else "")
+    task = ["--task", find_entry(data).task] if find_entry(data).task == "detect" else []
+    assert f"defaults below are those of {data} " in " ".join(help_of(capsys, "train", data, *task).split())
+    if task:
+        assert "Not here: " in (out := help_of(capsys, "train", data)) and "use it with --task detect" in out
 
 
 @pytest.mark.parametrize("words", [["train"], ["compare", "no-such-data"], ["train", "digits", "--method", "none"]])
