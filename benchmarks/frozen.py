@@ -30,7 +30,7 @@ from longtail.data import long_tail_counts
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "frozen.csv"
 KEY = ("protocol", "draw", "method")
-COLUMNS = (*KEY, "mean", "worst_tenth", "geometric_mean", "lowest_class", "images", "hardware")
+COLUMNS: tuple[str, ...] = (*KEY, "mean", "worst_tenth", "geometric_mean", "lowest_class", "images", "hardware")
 HELD_OUT = 50
 BOTH = (
     "ce",

@@ -29,8 +29,9 @@ def marked_lines(example: Path) -> list[str]:
 
 def shown(module: Path) -> Iterator[tuple[str, str, str]]:
     """Column, cell and the test that shows it, of each mark in a module."""
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
-        for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
+    body = ast.parse(module.read_text(encoding="utf-8")).body
+    for node in (node for node in body if isinstance(node, ast.FunctionDef)):
+        for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.shows":
                 column, cell = map(ast.literal_eval, mark.args)
                 yield column, cell, node.name
