@@ -101,7 +101,8 @@ class RunConfig(DataOptions):
             network has some, and random ones otherwise. Photographs whose model is not said start from
             ``timm/tf_efficientnet_lite0``, whose weights come with a package.
         tune: What is trained: the classifier alone (``head``; the frozen network sees the frames of clips), adapters
-            (``adapter``), or ``all``. Default: ``head`` of photographs that start from published weights, else ``all``.
+            (``adapter``), or ``all``. Default: ``head`` of your own photographs and clips that start from published
+            weights for images, else ``all``.
         head: The classifier on top of a frozen network: ``linear``, or ``cosine``, which sees directions alone.
         features: What it reads there: what the network's own classifier read (``last``), the output of every stage as
             well (``levels``), or ``auto``: whichever predicts the training images better in cross-validation.

@@ -216,7 +216,8 @@ def test_the_script_labels_folders_of_frames_as_predict_does(tmp_path):
             for k in range(5):
                 pixels = draw.integers(base, base + 150, (18, 24, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{k}.png")
-    words = ["train", f"clips:{tmp_path / 'clips'}", *QUICK, "--frames", "4", "--image-size", "16", "--workers", "0"]
+    own = ["--model", "small3d", "--frames", "4", "--image-size", "16", "--workers", "0"]
+    words = ["train", f"clips:{tmp_path / 'clips'}", *QUICK, *own]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     assert main(["export", str(tmp_path / "run")]) == 0
     clips = sorted(str(path) for path in (tmp_path / "clips").glob("*/*"))

@@ -32,7 +32,7 @@ from longtail.training.folder import RunFolder
 from longtail.training.recipes import resolve
 
 PHOTOGRAPHS = ("folder:photos", "lists:photos", "csv:table.csv", "hf:someone/pets")
-OTHERS = ("digits", "cifar100", "imagenet-lt:x", "moving-digits", "clips:x", "coco:x", "lvis:x", "shapes-lt")
+OTHERS = ("digits", "cifar100", "imagenet-lt:x", "moving-digits", "egtea:x", "coco:x", "lvis:x", "shapes-lt")
 QUICK = "--method ce --epochs 1 --batch-size 8 --lr 0.01 --workers 0 --device cpu".split()
 
 
@@ -83,6 +83,11 @@ def test_boxes_start_from_published_weights_where_it_is_said(data: str) -> None:
 def test_clips_start_from_published_weights_where_their_network_has_some() -> None:
     assert started("clips:x", model="r3d_18") == ("r3d_18", "pretrained", "all", 112)
     assert started("clips:x", model="r3d_18", weights="none") == ("r3d_18", None, "all", 64)
+    assert started("clips:x", model="small3d") == ("small3d", None, "all", 64)
+    assert started("clips:x", tune="all") == started("clips:x", weights="none") == ("small3d", None, "all", 64)
+    assert started("clips:x", weights="other.pth") == ("small3d", "other.pth", "all", 64)
+    assert started("clips:x") == (DEFAULT_MODEL, "pretrained", PHOTOGRAPHS_TUNE, 224)
+    assert started("clips:x", model="resnet50") == ("resnet50", "pretrained", PHOTOGRAPHS_TUNE, 224)
     assert started("egtea:x", model="r3d_18") == ("r3d_18", None, "all", 224)  # a set of the paper
 
 

@@ -20,7 +20,7 @@ DEFAULT_MODEL = "timm/tf_efficientnet_lite0"
 DEFAULT_DETECTOR = f"fasterrcnn:{DEFAULT_MODEL}"
 """Of photographs with boxes."""
 PHOTOGRAPHS_TUNE = "head"
-"""``--tune`` of photographs that start from published weights, unless it is said."""
+"""``--tune`` of photographs and clips that start from published weights for images, unless it is said."""
 TRAINING_HEAD: dict[str, Any] = {"epochs": 20, "schedule": "cosine", "warmup_epochs": 0}
 TRAINING_HEAD |= {"final": "last", "refit": True, "head": "linear", "views": 0}
 """Of a classifier on features. Rate, batch size and weight decay follow from the data, see `VectorTask.training`."""
@@ -69,7 +69,7 @@ def settle_start(
         recipe: What unset fields get.
         photographs: Whether ``auto`` means published weights, for networks that have some; for a network that stays
             frozen it does for any data.
-        clips: Whether they are clips, whose networks are trained whole unless it is said. A frozen one sees frames.
+        clips: Whether they are clips. A frozen network sees their frames; one that takes whole clips is trained whole.
 
     Returns:
         The configuration, whose ``weights`` are None for random ones, ``pretrained``, or a file; the recipe.
@@ -78,10 +78,11 @@ def settle_start(
         LongtailError: a network that cannot stay frozen, or options of another way to train.
     """
     said, frozen = config.weights, config.tune == "head"
-    default = recipe["model"] if clips and not frozen else DEFAULT_MODEL
+    light = photographs and config.tune is None and not find_method(config.method).needs_weights
+    light = light and not (clips and config.model is not None and takes_clips(config.model))
+    default = recipe["model"] if clips and not (frozen or light) else DEFAULT_MODEL
     model, weights = choose_start(config, recipe, photographs=photographs or frozen, default=default)
-    light = photographs and not clips and weights == PRETRAINED and not find_method(config.method).needs_weights
-    tune = config.tune or (PHOTOGRAPHS_TUNE if light else "all")
+    tune = config.tune or (PHOTOGRAPHS_TUNE if light and weights == PRETRAINED else "all")
     config = dataclasses.replace(config, model=model, weights=weights, tune=tune)
     look = preprocess_of(model or recipe["model"], weights)
     recipe = recipe if look is None else recipe | {"image_size": look.image_size}

@@ -68,7 +68,8 @@ def worth_tuning(jobs: Sequence[Job], count: int = 2) -> list[str]:
         Up to ``count`` methods as `comparison_jobs` takes them, the best first.
     """
     scores: dict[str, list[float]] = {}
-    if not jobs or resolve(jobs[0].config).tune != "head":
+    first = resolve(jobs[0].config) if jobs else None
+    if first is None or first.tune != "head" or first.task == "video":  # a network that takes clips is another one
         return []
     for job in jobs:
         kwargs, folder = job.config.method_kwargs, RunFolder(job.folder)
