@@ -67,6 +67,12 @@ def test_the_readme_shows_a_complete_example_first_and_nine_lines_for_an_own_loo
         assert any(mark in line for line in first_screens), mark
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/compared.md"])
+def test_pages_count_the_methods_that_there_are(page: str) -> None:
+    told = re.findall(r"\b(\d+) methods", (ROOT / page).read_text(encoding="utf-8"))
+    assert told and {*told} == {str(len(longtail.list_methods()))}
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's blocks run in order, in one namespace; the README's first one is complete and runs alone."""
