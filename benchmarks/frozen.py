@@ -6,8 +6,9 @@ Each draw takes new images and a new order of the classes from the training part
   measures or chooses, it takes from the 50.
 - ``cross-fit``: nothing is set apart, the most frequent class keeps 500, the rarest 5. What a method measures or
   chooses comes from out-of-fold predictions, or from a share that is trained on at the end.
+- ``last``: the same with what the network's own classifier reads, and nothing of the stages before.
 
-Both are judged on all 10,000 test images.
+All are judged on all 10,000 test images.
 
     python benchmarks/frozen.py --features FILE.npz [--draws 5] [--protocols held-out cross-fit] [--work DIR]
 
@@ -62,7 +63,10 @@ BOTH = (
 METHODS = {
     "held-out": (*BOTH, "cdb-w", "cdb-s", "cdb-w-fl", "cdb-margin", "l2rw", "mw-net", "difficulty-net"),
     "cross-fit": BOTH,
+    "last": ("ce", "balanced-softmax"),
 }
+LAST = 1280
+"""Of the features, those that stand first."""
 
 
 def written(features: dict[str, np.ndarray], protocol: str, draw: int, file: Path) -> None:
@@ -81,21 +85,25 @@ def written(features: dict[str, np.ndarray], protocol: str, draw: int, file: Pat
             rows.append(own[-HELD_OUT:])
             split += ["val"] * HELD_OUT
     index = np.concatenate(rows)
-    np.savez(file, x=features["x"][index], y=features["y"][index], split=np.array(split))
+    x = features["x"][:, :LAST] if protocol == "last" else features["x"]
+    np.savez(file, x=x[index], y=features["y"][index], split=np.array(split))
 
 
 def collected(work: Path) -> list[dict[str, object]]:
     """A row per finished run."""
     rows = []
     for file in work.glob("*/*/*/metrics.json"):
-        test = json.loads(file.read_text())["test"]
+        metrics = json.loads(file.read_text())
+        test, parts = metrics["test"], ["train", "val"] if metrics.get("refit") else ["train"]
         protocol, _, draw = file.parents[2].name.rpartition("-")
         mean = sum(test["per_class"]) / len(test["per_class"])
         values = {"mean": mean} | {name: test[name] for name in ("worst_tenth", "geometric_mean", "lowest_class")}
         own: dict[str, object] = {"protocol": protocol, "draw": draw, "method": file.parents[1].name}
         own |= {name: round(100 * value, 2) for name, value in values.items()}
         data, config = (json.loads((file.parent / name).read_text()) for name in ("data.json", "config.json"))
-        rows.append(own | {"images": sum(data["class_counts"]["train"]), "hardware": config["hardware"]})
+        rows.append(
+            own | {"images": sum(sum(data["class_counts"][part]) for part in parts), "hardware": config["hardware"]}
+        )
     return rows
 
 

@@ -15,8 +15,8 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- start -->  ...  <!-- /start -->                                    results/start.csv
     <!-- crossfit: mean | SET ... | OTHER [| ROW; ...] -->  ...  <!-- /crossfit -->    results/crossfit.csv: measures,
                                                           paired by draw with OTHER, with 95 % intervals
-    <!-- seeded: FILE | COLUMN=VALUE ... | ROWS | MEASURE ... | OTHER -->  ...  <!-- /seeded -->    a file of results
-                                                          with a row per run, see ``seeded.py``
+    <!-- seeded: FILE | COLUMN=VALUE ... | ROWS | MEASURE ... | OTHER [| NAME; ...] -->  ...  <!-- /seeded -->
+                                                          results/FILE.csv with a row per run, see ``seeded.py``
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
     <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
     <!-- trainers -->  ...  <!-- /trainers -->                              what the tests show of each trainer

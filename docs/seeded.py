@@ -14,12 +14,13 @@ __all__ = ["seeded_table"]
 
 
 def seeded_table(text: str, markdown: Callable[[list[str], list[list[str]]], str], folder: Path) -> str:
-    """``FILE | COLUMN=VALUE ... | ROWS | MEASURE ... | OTHER``: a line per value of the column ROWS, best mean first.
+    """``FILE | COLUMN=VALUE ... | ROWS | MEASURE ... | OTHER [| NAME; ...]``: a line per value of the column ROWS, or
+    per NAME among them, best mean first.
 
     Each measure as mean ± standard deviation over the seeds (or draws), and its difference to the line OTHER with its
     95 % interval, paired by seed.
     """
-    name, chosen, by, measures, other = (part.strip() for part in text.split("|"))
+    name, chosen, by, measures, other, *names = (part.strip() for part in text.split("|"))
     wanted = dict(word.split("=", 1) for word in chosen.split())
     cells: dict[str, dict[str, dict[str, float]]] = {}
     for row in read(folder / f"{name}.csv"):
@@ -27,8 +28,9 @@ def seeded_table(text: str, markdown: Callable[[list[str], list[list[str]]], str
             known = {measure: float(row[measure]) for measure in measures.split() if row[measure]}
             cells.setdefault(row[by], {})[row.get("seed") or row["draw"]] = known
     first = measures.split()[0]
+    shown = [key for key in cells if not names or key in {own.strip() for own in names[0].split(";")}]
     body = []
-    for key in sorted(cells, key=lambda k: -statistics.fmean(own[first] for own in cells[k].values())):
+    for key in sorted(shown, key=lambda k: -statistics.fmean(own[first] for own in cells[k].values())):
         line = [f"`{key}`"]
         for measure in measures.split():
             values = {seed: own[measure] for seed, own in cells[key].items() if measure in own}

@@ -75,6 +75,9 @@ class DataOptions:
     def __post_init__(self) -> None:
         if isinstance(self.augment, str):  # one name, as versions before had it
             object.__setattr__(self, "augment", (self.augment,))
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(value))
 
     def keywords(self, names: Iterable[str]) -> dict[str, Any]:
         """The fields of these names as keywords of `load_data` or `load_boxes`; a data seed that is not set is 0."""
@@ -253,8 +256,7 @@ class RunConfig(DataOptions):
         unknown = sorted(set(values) - _kinds().keys())
         if unknown:
             raise LongtailError(f"unknown configuration key {unknown[0]!r}: known are {', '.join(sorted(_kinds()))}")
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
+        return cls(**values)
 
 
 _LARGEST = 3e38

@@ -182,6 +182,11 @@ def test_a_configuration_file_is_read_as_it_was_written(tmp_path):
     assert read_config(tmp_path) == read_config(tmp_path / "config.json") == dataclasses.replace(c, weights="none")
 
 
+def test_a_list_is_as_good_as_a_tuple():
+    listed = RunConfig(augment=["no-flip", "mixup"], milestones=[3], epochs=9)  # pyright: ignore[reportArgumentType]
+    assert listed == RunConfig(augment=("no-flip", "mixup"), milestones=(3,), epochs=9)
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
