@@ -16,6 +16,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "detection/cdb_w.py": {"epochs": 1, "images": 16},
     "segmentation/cdb_w.py": {"epochs": 2},
     "tabular/cdb_w.py": {"rounds": 1},
+    "text/cdb_w.py": {"epochs": 2, "seeds": 1},
     "timm/cdb_s.py": {"epochs": 2},
     "timm/cdb_w.py": {"epochs": 2},
     "transformers/cdb_s.py": {"epochs": 2},
