@@ -20,6 +20,7 @@ A page holds a pair of markers, and this script fills what lies between them fro
     <!-- checks -->  ...  <!-- /checks -->                                  the list of checks in the code
     <!-- data -->  ...  <!-- /data -->                                      the catalogue of data sets in the code
     <!-- trainers -->  ...  <!-- /trainers -->                              what the tests show of each trainer
+    <!-- detr -->  ...  <!-- /detr -->                                      results/detr.csv
 
 A number is ``TABLE COLUMN ROW [below|above|times [COLUMN/]OTHER] [WHAT] [.DIGITS]``. WHAT is ``mean`` (the default),
 ``std``, ``spread`` (mean ± standard deviation), ``se`` (the standard error), ``last`` (mean of the last epochs),
@@ -51,6 +52,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
 import recipe_heads  # noqa: E402
+from detr_table import detr_table  # noqa: E402
 from measured import Results, interval, read, with_spread  # noqa: E402
 from method_measurements import measurements  # noqa: E402
 from seeded import seeded_table  # noqa: E402
@@ -59,7 +61,7 @@ from trainers_table import trainers_table  # noqa: E402
 from crossfit import crossfit_number, crossfit_table  # noqa: E402
 from longtail.report.statistics import Paired, rounded  # noqa: E402
 
-KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|seeded|checks|data|trainers"
+KINDS = "results|paired|benchmarks|defaults|options|defer|start|crossfit|seeded|checks|data|trainers|detr"
 MARKERS = re.compile(rf"(<!-- ({KINDS})(?:: ([^>]*?))? -->)(.*?)(<!-- /\2 -->)", re.DOTALL)
 NUMBERS = re.compile(r"(<!-- number: ([^>]*?) -->)(.*?)(<!-- /number -->)", re.DOTALL)
 
@@ -239,6 +241,8 @@ def fill(text: str, root: Path = ROOT) -> str:
             table = checks_table()
         elif kind == "data":
             table = data_table()
+        elif kind == "detr":
+            table = detr_table(root / "results" / "detr.csv")
         elif kind == "trainers":
             table = trainers_table(ROOT)
         elif kind == "crossfit":
