@@ -20,6 +20,9 @@ class Progress:
         whole: The series that this run belongs to.
     """
 
+    label: str = ""
+    whole: Whole | None = None  # of a subclass that begins in a way of its own, too
+
     def __init__(self, label: str = "", whole: Whole | None = None) -> None:
         self.label, self.whole = label, whole
 
