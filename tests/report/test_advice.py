@@ -147,12 +147,16 @@ def val_flatters(folder):
         path.write_text(text[:start] + re.sub(r'"recall": [\d.]+', '"recall": 0.999', text[start:]))
 
 
-def learnt_by_heart(folder):
-    runs(folder)
+def learnt_by_heart(folder, **options):
+    runs(folder, **options)
     history(folder, "cdb-w", "train_loss", lambda i: 2.0 * 0.5**i)
     history(folder, "ce", "train_loss", lambda i: 2.0 * 0.5**i)
     for method in ("ce", "cdb-w"):
         history(folder, method, "val_accuracy", lambda i: 0.6 if i > 3 else 0.3)
+
+
+def decay_is_cross_validated(folder):
+    learnt_by_heart(folder, weight_decay=None)
 
 
 def still_rising(folder):
@@ -195,6 +199,7 @@ CASES = [
     ("LT112", weight_of_zero, "weight 0 in 50 % of the measured epochs", weights_steady),
     ("LT113", val_flatters, "99.90 % held out", long_tailed),
     ("LT114", learnt_by_heart, "fell from 2 to", still_rising),
+    ("LT114", learnt_by_heart, "fell from 2 to", decay_is_cross_validated),
     ("LT115", still_rising, "+8.00 points in the last 4 epochs", settled),
 ]
 # of the data that runs were trained on: they are checked as ``inspect`` checks them

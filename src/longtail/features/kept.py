@@ -46,9 +46,7 @@ class Kept:
                 return json.loads(path.read_text(encoding="utf-8"))
         value = json.loads(json.dumps(find()))
         if path is not None:
-            with contextlib.suppress(OSError):  # a full disk: not kept
-                path.parent.mkdir(parents=True, exist_ok=True)
-                atomic(path, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
+            self._write(path, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
         return value
 
     def layer(self, name: str, find: Callable[[], nn.Linear]) -> nn.Linear:
@@ -67,22 +65,23 @@ class Kept:
         if path is None or (once and path.is_file()):
             return path
         own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic(path, lambda temporary: save_file(own, temporary))
-        except (OSError, SafetensorError):
-            return None
-        return path
+        return self._write(path, lambda temporary: save_file(own, temporary))
 
     def file(self, name: str, write: Callable[[Path], Any]) -> Path | None:
         """A file of any kind, written if it is not there. None: it could not be kept."""
         path = self._path(name, "")
-        if path is None or path.is_file():
-            return path
+        return path if path is None or path.is_file() else self._write(path, write)
+
+    @staticmethod
+    def _write(path: Path, write: Callable[[Path], Any]) -> Path | None:
+        """Processes that keep the same file at once write one after the other. None: a full disk, it is not kept."""
+        from filelock import FileLock
+
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic(path, write)
-        except OSError:
+            with FileLock(path.parent / ".kept.lock"):
+                atomic(path, write)
+        except (OSError, SafetensorError):
             return None
         return path
 

@@ -356,6 +356,9 @@ def held_out_gap(c: Comparison) -> str | None:
     todo="Try more weight decay (--weight-decay), stronger augmentation, or a smaller or pretrained model.",
 )
 def learnt_by_heart(c: Comparison) -> Seen | None:
+    config = c.best.runs[0].config
+    if config.get("weight_decay", 0) is None:  # of a classifier on features: chosen by cross-validation
+        return None
     curve = _validation_curve(c)
     _, loss = c.best.series("train_loss")
     loss = np.array([row[np.isfinite(row)][[0, -1]] for row in loss if np.isfinite(row).any()])
@@ -366,7 +369,6 @@ def learnt_by_heart(c: Comparison) -> Seen | None:
     gain = float(curve[-quarter:].mean() - curve[-2 * quarter : -quarter].mean())
     if last > 0.05 * first or gain > 0.005 or curve[-1] > 0.98:
         return None
-    config = c.best.runs[0].config
     decay = number(config.get("weight_decay"))
     more = f"--weight-decay {5 * decay:g} (now {decay:g})" if decay else "more weight decay (--weight-decay)"
     pretrained = "a smaller model" if config.get("weights") else "a smaller or pretrained model"
