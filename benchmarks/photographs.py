@@ -104,7 +104,7 @@ def main() -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fits that reach their last step
-        rows.append(("scikit-learn logistic regression", "0", regression(options.work / "photographs.npz")))
+        rows.append(("LogisticRegression", "0", regression(options.work / "photographs.npz")))
     with open(RESULTS, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
