@@ -53,8 +53,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    train(config(clips, "crt"), tmp_path_factory.mktemp("runs") / "run")
-    return next(iter(tmp_path_factory.getbasetemp().glob("runs*/run")))
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(config(clips, "crt"), folder)
+    return folder
 
 
 def config(clips: Path, method: str = "ce", **options: object) -> RunConfig:
