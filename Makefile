@@ -1,6 +1,6 @@
 # make demo    install, compare twelve methods on a folder of pictures, write demo/comparison/report.html (a few minutes)
 # make test    install with the development tools, run all tests      ARGS="tests/methods -x" narrows it,
-#                                                                     WORKERS=2 runs them in two processes
+#                                                                     WORKERS=0 runs them in one process instead of two
 # make check   lint, format, types, import arrows, documentation, then all tests
 # make bench   measure the benchmarks, write results/benchmarks.csv
 # make docs    build the documentation in docs/_build/html
