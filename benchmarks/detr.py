@@ -12,7 +12,6 @@ A row per run is added to ``results/detr.csv``; those that are there are not com
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from longtail.data.shapes import shapes_lt
 from longtail.integrations import matched_predictions, with_class_weights
 from longtail.metrics import detection_ap
 from longtail.models import create_model
+from rows import add_row, read_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "detr.csv"
 METHODS = ("ce", "cdb-w")
@@ -129,10 +129,7 @@ def trained(method: str, seed: int, epochs: int, counts: list[int], rows: dict[s
 
 def done() -> set[tuple[str, str]]:
     """The runs that are there."""
-    if not RESULTS.is_file():
-        return set()
-    with open(RESULTS, newline="", encoding="utf-8") as file:
-        return {(row["method"], row["seed"]) for row in csv.DictReader(file)}
+    return {(row["method"], row["seed"]) for row in read_rows(RESULTS)}
 
 
 def main() -> None:
@@ -154,12 +151,7 @@ def main() -> None:
             row: dict[str, Any] = {key: round(100 * found[key], 3) for key in MEASURES}
             row |= {"method": method, "seed": seed, "epochs": options.epochs, "command": "python benchmarks/detr.py"}
             row |= {"seconds": round(time.perf_counter() - begun)}
-            new = not RESULTS.is_file()
-            with open(RESULTS, "a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            add_row(RESULTS, COLUMNS, row)
             print({key: row[key] for key in ("method", "seed", *MEASURES, "seconds")}, flush=True)
 
 

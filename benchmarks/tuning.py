@@ -13,7 +13,6 @@ A row per run is added to ``results/tuning.csv``; those that are there are not c
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 import time
@@ -30,6 +29,7 @@ from longtail.data.arrays import read_idx_pair
 from longtail.data.catalogue import parse_spec
 from longtail.evenness import evenness
 from longtail.training.run import train
+from rows import add_row, read_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "tuning.csv"
 KEY = ("data", "tune", "method", "seed")
@@ -70,14 +70,6 @@ def write(folder: Path, name: str, images: np.ndarray, labels: np.ndarray, seed:
             Image.fromarray(images[row]).save(place / f"{row:05}.png")
 
 
-def rows(file: Path) -> list[dict[str, str]]:
-    """Those that are there."""
-    if not file.is_file():
-        return []
-    with open(file, newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", help="digits or mnist:DIR")
@@ -85,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     name, place = parse_spec(options.data)
     images, labels = pictures(name, place)
-    done = {tuple(row[key] for key in KEY) for row in rows(RESULTS)}
+    done = {tuple(row[key] for key in KEY) for row in read_rows(RESULTS)}
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "pictures"
@@ -109,12 +101,7 @@ def main() -> None:
                     shown = {key: " ".join(v) if isinstance(v, tuple) else v for key, v in words.items()}
                     said = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in shown.items())
                     row["command"] = f"longtail train folder:DIR {said} --seed {seed}"
-                    new = not RESULTS.is_file()
-                    with open(RESULTS, "a", newline="", encoding="utf-8") as lines:
-                        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-                        if new:
-                            writer.writeheader()
-                        writer.writerow(row)
+                    add_row(RESULTS, COLUMNS, row)
                     print({key: row[key] for key in (*KEY, "mean", "worst_tenth", "cpu_seconds")}, flush=True)
 
 
